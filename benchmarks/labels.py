@@ -1,5 +1,6 @@
-"""Writes real outcomes as a file of labels for ``routoo calibrate``, for docs/calibration.md.
+"""Writes real outcomes as a file of labels for ``routoo calibrate``.
 
+The file is that of the example in docs/how-to/calibration.md.
 The prompts of ParetoBandit's validation set that may ship, in random order, with the scores and
 true costs of three models.
 

@@ -142,7 +142,7 @@ def _sender(channel: grpc.Channel, name: str) -> Callable[[], str]:
 
         return routed
     # In the other scripts benchmarks/envoy.py has that name.
-    from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc  # noqa: PLC0415
+    from routoo.api.extproc.envoy import ext_proc_pb2 as ext_proc  # noqa: PLC0415
 
     head, body = ext_proc.ProcessingRequest(), ext_proc.ProcessingRequest()
     for key, value in ((":method", "POST"), (":path", "/v1/chat/completions")):

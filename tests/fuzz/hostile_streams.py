@@ -18,8 +18,8 @@ from typing import Any
 import grpc
 import orjson
 import zstandard
-from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
+from routoo.api.extproc.envoy import ext_proc_pb2 as ext_proc
 from routoo.api.llm.bodies.request_body import read_body, read_head
 from routoo.errors import UnreadableBodyError
 from support.processor_stream import METHOD

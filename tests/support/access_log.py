@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from envoy.data.accesslog.v3 import accesslog_pb2
-from envoy.service.accesslog.v3 import als_pb2
+from routoo.api.extproc.envoy import access_log_pb2
 
 if TYPE_CHECKING:
     import grpc
@@ -20,7 +19,7 @@ def entry(
     left: bool = False,
     first_ms: float | None = None,
     timed_out_ms: float | None = None,
-) -> accesslog_pb2.HTTPAccessLogEntry:
+) -> access_log_pb2.HTTPAccessLogEntry:
     """Makes the entry of one reply.
 
     Args:
@@ -31,7 +30,7 @@ def entry(
         first_ms: when the first byte of the reply came; None: it is not logged.
         timed_out_ms: when Envoy gave the upstream up; None: it did not.
     """
-    found = accesslog_pb2.HTTPAccessLogEntry()
+    found = access_log_pb2.HTTPAccessLogEntry()
     found.request.request_headers["x-routoo-decision-id"] = decision_id
     found.response.response_code.value = status
     told = found.common_properties
@@ -48,9 +47,9 @@ def entry(
     return found
 
 
-def message(*entries: accesslog_pb2.HTTPAccessLogEntry) -> bytes:
+def message(*entries: access_log_pb2.HTTPAccessLogEntry) -> bytes:
     """Makes one message of Envoy's stream, with some entries."""
-    found = als_pb2.StreamAccessLogsMessage()
+    found = access_log_pb2.StreamAccessLogsMessage()
     found.http_logs.log_entry.extend(entries)
     sent: bytes = found.SerializeToString()
     return sent
@@ -61,7 +60,7 @@ def log_stream(channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] 
     return channel.stream_unary(METHOD)(metadata=metadata)
 
 
-async def tell(channel: grpc.aio.Channel, *entries: accesslog_pb2.HTTPAccessLogEntry) -> None:
+async def tell(channel: grpc.aio.Channel, *entries: access_log_pb2.HTTPAccessLogEntry) -> None:
     """Sends entries on a stream of their own, and waits until they are read."""
     call = log_stream(channel)
     await call.write(message(*entries))

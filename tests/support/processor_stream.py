@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import orjson
-from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
+from routoo.api.extproc.envoy import ext_proc_pb2 as ext_proc
 from support.watched import HANG_S
 
 if TYPE_CHECKING:

@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "export").rglob("README.md")),
 ]
 
 
-# Rows of the tables in README.md and docs/predictor.md: the beginning of the row, where its figures
-# stand in the manifest's metrics, column by column, and their decimals.
+# Rows of the tables in README.md and docs/explanation/predictor.md: the beginning of the row, where
+# its figures stand in the manifest's metrics, column by column, and their decimals.
 FIGURES = [
     ("the right one of 25 kinds", ["user_prompts/kind", "written_prompts/kind"], 2),
     ("among the three likeliest", ["user_prompts/among_three", "written_prompts/among_three"], 2),
@@ -67,7 +67,7 @@ def metric(path: str) -> float:
 
 
 @pytest.mark.parametrize(("label", "paths", "decimals"), FIGURES)
-@pytest.mark.parametrize("document", ["README.md", "docs/predictor.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/explanation/predictor.md"])
 def test_quoted_figures_are_the_manifest_s(
     document: str, label: str, paths: list[str], decimals: int
 ) -> None:
@@ -75,12 +75,30 @@ def test_quoted_figures_are_the_manifest_s(
     assert cells_of(document, label) == figures
 
 
+def without_code(document: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", document.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def links_of(document: Path) -> list[str]:
+    """Returns the links of a document that lead into the repository."""
+    found = re.findall(r"\]\(([^)\s]+)\)", without_code(document))
+    return [link for link in found if "://" not in link]
+
+
+def anchors_of(document: Path) -> set[str]:
+    """Returns the anchors of a document's headings, as GitHub and the site of docs/ name them."""
+    heads = re.findall(r"^#+ (.+)$", without_code(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_to_files(document: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", document.read_text())
-    for link in links:
-        if "://" not in link:
-            assert (document.parent / link).exists(), link
+    for link in links_of(document):
+        target, _, anchor = link.partition("#")
+        there = document.parent / target if target else document
+        assert there.exists(), link
+        if anchor and there.suffix == ".md":
+            assert anchor in anchors_of(there), link
 
 
 def test_the_example_config_spells_the_defaults_out(monkeypatch: pytest.MonkeyPatch) -> None:

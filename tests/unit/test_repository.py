@@ -48,7 +48,7 @@ def test_serve_installs_the_runtime_and_nothing_else(tmp_path: Path, gpu: str, e
     plan = _make("--dry-run", "serve", f"GPU={gpu}", f"VENV={tmp_path}/venv")
     installs = [line for line in plan.splitlines() if "pip" in line and " install " in line]
     assert len(installs) == 1
-    assert f"'.[{extra},envoy]'" in installs[0]
+    assert f"'.[{extra}]'" in installs[0]
     assert "--constraint constraints.txt" in installs[0]
 
 

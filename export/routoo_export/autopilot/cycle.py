@@ -311,7 +311,8 @@ def _places(settings: Settings) -> tuple[Path, Path]:
         )
     if experiment is None or experiment.candidate in POLICIES:
         raise ExportError(
-            "experiment.candidate has to be a folder, into which candidates are put; docs/loop.md"
+            "experiment.candidate has to be a folder, into which candidates are put; see"
+            " docs/how-to/loop.md"
         )
     if settings.decision_log.path is None:
         raise ExportError("decision_log.path is not set; set it, and decision_log.prompts")

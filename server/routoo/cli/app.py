@@ -43,7 +43,7 @@ from routoo.cli.options.connection import (
     use_credential_files,
     with_connection,
 )
-from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
+from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of, without_module
 from routoo.errors import RoutooError
 
 _COMPLETES = "_ROUTOO_COMPLETE"
@@ -88,13 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Otherwise the interpreter would try to flush stdout again when it ends, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(
-            error, BrokenPipeError
-        ):  # the reader has closed the pipe: ``routoo models | head``
-            return FAILED
-        return _fail(f"cannot write the result: {error.strerror}", FAILED)
+        has_left = isinstance(error, BrokenPipeError)  # the reader: ``routoo models | head``
+        said = f"cannot write the result: {error.strerror}"
+        return FAILED if has_left else _fail(said, FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except ModuleNotFoundError as error:
+        return _fail(without_module(error), BAD_INPUT)
     return exit_code or 0
 
 

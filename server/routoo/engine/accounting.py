@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from time import time_ns
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from routoo.engine.sessions.tracker import NO_SESSIONS, Sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from routoo.budget.ledger import BudgetState
     from routoo.engine.booking.single import BudgetBooking
@@ -18,8 +22,10 @@ if TYPE_CHECKING:
     from routoo.engine.limits.choice import ProviderLimits
     from routoo.engine.open_decisions import OpenDecisions
     from routoo.engine.outcomes import OutcomeSettlement
+    from routoo.pricing.presets import PresetPrices
     from routoo.pricing.prices import Pricing
     from routoo.routing.arms.limit_rows import LimitState
+    from routoo.selector.lp.presets import PresetPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class Accounting:
         health: keeps the health of models and providers; None: nobody watches it.
         limits: keeps choices within the limits of providers; None: there are none.
         worker: the number of this process among the workers of a service.
+        presets: the prices of the policies that are points of a curve; None: there are none.
     """
 
     pricing: Pricing
@@ -49,6 +56,21 @@ class Accounting:
     health: ProviderHealth | None = None
     limits: ProviderLimits | None = None
     worker: int = 0
+    presets: PresetPrices | None = None
+
+    def price(self, policy: str, tenant: str) -> tuple[float, tuple[str, ...]]:
+        """Returns a tenant's price by a policy, in score per USD, and the constraints behind it."""
+        price, set_by = self.pricing.in_force.of(tenant)
+        return (price, set_by) if self.presets is None else self.presets.of(policy, price, set_by)
+
+    def prices(self, policy: str, tenants: Sequence[str]) -> NDArray[np.float64]:
+        """Returns ``price`` for n tenants, float64 [n]."""
+        return np.array([self.price(policy, tenant)[0] for tenant in tenants], np.float64)
+
+    @property
+    def preset_points(self) -> Sequence[PresetPoint]:
+        """The points of the curve that have a name, the cheapest first."""
+        return () if self.presets is None else self.presets.points
 
     @property
     def waits(self) -> bool:

@@ -107,6 +107,7 @@ class Decider:
         self._policies = policies
         self._fallbacks = Fallbacks.of(pool, policies.fallbacks)
         self._pricing = accounting.pricing
+        self._presets = accounting.presets if policies.has_presets else None
         self._ids = ids
         self._metrics = metrics
         self._shadow, self._promise = shadow, promise
@@ -307,6 +308,9 @@ class Decider:
         eligibility, narrowings = narrow(requests, estimates, self._pool, rows, health)
         tenants = [request.tenant for request in requests]
         prices, couplings = self._pricing.in_force.of_rows(tenants)
+        if self._presets is not None:
+            names = [self._policies.named[one.policy].name for one in requests]
+            prices, couplings = self._presets.of_rows(names, prices, couplings)
         tickets = self._ids.tickets(len(requests))
         case = Case(
             scores=estimates.scores,
@@ -350,7 +354,7 @@ class Decider:
             choice, codes, turns = _chosen_by(policy, case, prepared.turns)
             everything = np.ones(len(names), np.bool_)
             if not again:
-                self._compare(policy, case, choice, everything)
+                self._compare(policy, prepared, choice, everything)
             priced = everything if policy.at_price else ~everything
             seconds = policy.seconds(case) if policy.asks_two else None
             return Chosen(choice, codes, priced, turns=turns, seconds=seconds)
@@ -371,12 +375,14 @@ class Decider:
             if policy.asks_two:
                 seconds = np.where(rows, policy.seconds(case), -1 if seconds is None else seconds)
             if not again:
-                self._compare(policy, case, choice, rows)
+                self._compare(policy, prepared, choice, rows)
         return Chosen(choice, codes, priced, turns=turns, seconds=seconds)
 
-    def _compare(self, policy: Policy, case: Case, choice: IndexArray, rows: BoolArray) -> None:
+    def _compare(
+        self, policy: Policy, prepared: Prepared, choice: IndexArray, rows: BoolArray
+    ) -> None:
         if self._shadow is not None and policy is self._policies.in_force:
-            self._shadow.compare(case, choice, rows)
+            self._shadow.compare(prepared.case, choice, rows, prepared.tenants)
 
     def _decided(
         self,

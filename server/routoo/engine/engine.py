@@ -105,9 +105,7 @@ class Engine:
         self.pool = pool
         self.sample = sample
         self.policies = policies
-        self.shadow = (
-            None if policies.shadow is None else Shadow(policies.shadow, metrics.comparisons)
-        )
+        self.shadow = Shadow.of(policies, metrics.comparisons, accounting)
         self.accounting = accounting
         self._metrics = metrics
         self._log = decision_log
@@ -285,7 +283,7 @@ class Engine:
     @property
     def price(self) -> float:
         """Score per USD in force for requests without a tenant."""
-        return self.accounting.pricing.in_force.of("")[0]
+        return self.accounting.price(self.policies.in_force.name, "")[0]
 
     async def report(self, outcome: OutcomeReport) -> ReportResult:
         """Books a reported outcome; the result is true where it was accepted.
@@ -392,8 +390,9 @@ class Engine:
             curve=curve,
             corrections=self.corrections(),
             health=self.health(),
-            price_set_by=self.accounting.pricing.in_force.of("")[1],
+            price_set_by=self.accounting.price(self.policies.in_force.name, "")[1],
             limits=self.accounting.limit_states(),
+            presets=self.accounting.preset_points,
         )
 
     def corrections(self) -> list[ModelCorrection] | None:
@@ -421,7 +420,7 @@ class Engine:
             tasks=self.predictor.tasks,
             price_version=self.pool.prices.version,
             price=self.price,
-            price_set_by=self.accounting.pricing.in_force.of("")[1],
+            price_set_by=self.accounting.price(self.policies.in_force.name, "")[1],
             max_prompt_tokens=self.predictor.max_tokens,
             degraded=self.predictor.degraded
             or self.accounting.sessions.degraded
@@ -431,6 +430,7 @@ class Engine:
             corrections=corrections_info(self.corrections(), self._factors_in_force()),
             health=self.health(),
             trials=self.trials,
+            presets=self.accounting.preset_points,
         )
 
     def _factors_in_force(self) -> Factors | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from routoo.routing.health.overview import HealthOverview
     from routoo.routing.money.operating_point import CurvePoint
     from routoo.routing.pool import Pool
+    from routoo.selector.lp.presets import PresetPoint
     from routoo.telemetry.shadow_counts import Comparison
 
 
@@ -36,6 +37,7 @@ class ModelsOverview:
         corrections: [m], what reports have told of each model; None: nothing is corrected.
         health: the health of models and providers; None: nobody watches it.
         limits: the limits of providers, in the order of the pool's rows.
+        presets: the points of the curve that have a name, the cheapest first.
     """
 
     pool: Pool
@@ -50,6 +52,7 @@ class ModelsOverview:
     corrections: Sequence[ModelCorrection] | None = None
     health: HealthOverview | None = None
     limits: Sequence[LimitState] = ()
+    presets: Sequence[PresetPoint] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class EngineInfo:
         corrections: the corrections in force; None: predictions are taken as they are.
         health: the health of models and providers; None: nobody watches it.
         trials: an experiment, and the watch on a promise.
+        presets: the points of the curve that have a name, the cheapest first.
     """
 
     predictor_version: str
@@ -101,6 +105,7 @@ class EngineInfo:
     shadow: Comparison | None
     corrections: CorrectionsInfo | None = None
     health: HealthOverview | None = None
+    presets: Sequence[PresetPoint] = ()
     trials: Trials = field(default_factory=Trials)
 
 

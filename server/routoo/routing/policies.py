@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from routoo.config.sections.policy import FallbackSettings
 from routoo.errors import InvalidRequestError
+from routoo.selector.lp.presets import PRESETS
 from routoo.selector.policies import POLICIES, policy_class
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class Policies:
         """The name of the policy in force and the digest of its settings."""
         return self.versions[""]
 
+    @property
+    def has_presets(self) -> bool:
+        """Returns whether a request may be decided at a named point of the curve."""
+        return not {*PRESETS}.isdisjoint(self.offered)
+
     def check(self, request: PromptRequest) -> None:
         """Refuses a policy that is not offered, and a tolerance that the policy does not read.
 
@@ -70,7 +76,8 @@ class Policies:
         policy = self.named.get(request.policy)
         if policy is None:
             raise InvalidRequestError(
-                f"unknown policy {request.policy!r}; this service has {', '.join(self.offered)}",
+                f"unknown policy {request.policy!r}; this service has {', '.join(self.offered)};"
+                " policy.offered of its settings may name more",
                 field="policy",
             )
         if "max_quality_gap" in request.constraints and not policy.reads_quality_gap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import Self
 
 
@@ -95,3 +96,26 @@ class Reason(IntEnum):
         ),
     )
     """The promise was refuted, and the reference answers."""
+
+
+@lru_cache(maxsize=1024)  # most decisions of a moment have the same text
+def reason_text(code: int, price: float, eligible: int, models: int, what: str) -> str:
+    """Returns the sentence of a reason that has one.
+
+    Args:
+        code: the reason's.
+        price: score per USD.
+        eligible: the number of models, or arms, that were eligible.
+        models: the number of those in the pool.
+        what: ``models`` or ``arms``.
+    """
+    of_pool = f"{eligible} of {models} {what}"
+    return Reason(code).text.format(of_pool=of_pool, price=f"{price:.6g}")
+
+
+def optimum_text(price: float, eligible: int, models: int, what: str) -> str:
+    """Returns the sentence of a row of a batch that was decided as a whole; see ``reason_text``."""
+    return (
+        f"part of the best assignment of the whole batch, at {price:.6g}"
+        f" predicted score per USD, among {eligible} of {models} {what}"
+    )

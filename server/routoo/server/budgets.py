@@ -246,6 +246,7 @@ def _accounting_of(
         kept.health,
         kept.limits,
         kept.worker,
+        parts.presets,
     )
 
 
@@ -255,7 +256,7 @@ def _reprice(
     if corrector is not None:
         most_usd, names = settings.policy.max_mean_cost_usd, parts.pool.names
         version = parts.artifact.version_for(parts.pool.predictor_names)
-        corrector.reprice(Repricing(pricing, parts.sample, most_usd, version, names))
+        corrector.reprice(Repricing(pricing, parts.sample, most_usd, version, names, parts.presets))
 
 
 def open_ledger(

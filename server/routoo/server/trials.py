@@ -13,6 +13,7 @@ from routoo.engine.trials.state_file import StateFile
 from routoo.errors import ConfigError, PoolError, PredictorError
 from routoo.predictor.artifact import MANIFEST, find_artifact, load_artifact
 from routoo.predictor.backends import load_backends
+from routoo.pricing.presets import PresetPrices
 from routoo.routing.money.operating_point import PricedSample
 from routoo.routing.policies import learned_with_predictor
 from routoo.selector.policies import POLICIES
@@ -97,11 +98,12 @@ def load_rival(settings: Settings, pool: Pool, in_force: str) -> Rival | None:
         sample = PricedSample(
             artifact.calibration_sample(), known, artifact.columns_of(known.predictor_names)
         )
+        price = sample.nearest_price(settings.policy.max_mean_cost_usd)
         backends = load_backends(artifact, settings.predictor, None, known.predicted_names)
     except (ConfigError, PoolError, PredictorError) as error:
         raise ConfigError(f"experiment.candidate: {error}") from None
-    price = sample.price_for(settings.policy.max_mean_cost_usd)
-    return Rival(backends.local[0], version, price)
+    presets = PresetPrices(sample.presets(), keeps_mean_cost=settings.policy.mean_cost_is_set)
+    return Rival(backends.local[0], version, price, presets)
 
 
 def version_of(rival: Rival | None) -> str:

@@ -1,10 +1,8 @@
 """Sends spans to an OTLP collector over gRPC.
 
-OpenTelemetry's own exporter needs the package opentelemetry-proto. The package xds-protos, which
-the external processor for Envoy needs, installs older versions of the same files, so the exporter
-works only where opentelemetry-proto was installed last. The part of OTLP that spans need is small
-and its field numbers do not change, so it is written here (opentelemetry-proto,
-trace/v1/trace.proto).
+The part of OTLP that spans need is small and its field numbers do not change, so it is written here
+(opentelemetry-proto, trace/v1/trace.proto). OpenTelemetry's own exporter needs three more packages,
+sends again what a collector has not taken, and does not count what it loses.
 """
 
 from __future__ import annotations

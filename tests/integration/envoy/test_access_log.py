@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 
+from routoo.api.extproc.envoy.ext_proc_pb2 import ProcessingMode
 from routoo.api.security.caller import ROUTE
 from routoo.api.security.tokens import append_token, new_token
 from support.access_log import entry, log_stream, message, tell

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 import pytest_asyncio
-from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
-from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
+from routoo.api.extproc.envoy import ext_proc_pb2 as ext_proc
+from routoo.api.extproc.envoy.ext_proc_pb2 import ProcessingMode
 from support.processor_stream import (
     chat_body,
     headers_of,

@@ -13,8 +13,8 @@ import httpx
 import orjson
 import pytest
 import pytest_asyncio
-from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
+from routoo.api.extproc.envoy import ext_proc_pb2 as ext_proc
 from support.peers.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, Upstream, upstream
 from support.peers.real_envoy import envoy_config, manager, processor, running_envoy
 from support.processor_stream import CHAT, METHOD, chat_body

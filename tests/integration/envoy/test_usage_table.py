@@ -10,8 +10,8 @@ import grpc
 import httpx
 import pytest
 import pytest_asyncio
-from envoy.service.accesslog.v3 import als_pb2
 
+from routoo.api.extproc.envoy import access_log_pb2
 from routoo.api.extproc.log_entry import LogEntry
 from routoo.predictor.artifact import load_artifact
 from routoo.tariffs.usage import Usage
@@ -94,7 +94,9 @@ class Site:
 async def log_server(site: Site) -> AsyncIterator[int]:
     async def take(bodies: Any, _: object) -> bytes:
         async for body in bodies:
-            for entry in als_pb2.StreamAccessLogsMessage.FromString(body).http_logs.log_entry:
+            for entry in access_log_pb2.StreamAccessLogsMessage.FromString(
+                body
+            ).http_logs.log_entry:
                 site.entries.put_nowait(entry)
         return b""
 

@@ -22,8 +22,7 @@ from support.tiny_processor import all_ended, with_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
-
+    from routoo.api.extproc.envoy import ext_proc_pb2 as ext_proc
     from support.tiny_service import Running
 
 LASTING = {"open_s": 3000, "max_open_s": 3000}

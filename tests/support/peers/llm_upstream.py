@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from support.peers import tool_calls
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
 INPUT_TOKENS, OUTPUT_TOKENS = 1000, 500
@@ -331,10 +332,10 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
 
 
 @asynccontextmanager
-async def upstream() -> AsyncIterator[Upstream]:
-    """Starts a provider on a free port, in this process."""
+async def upstream(tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
+    """Starts a provider on a free port, in this process; with TLS if a context is given."""
     running = Upstream()
-    server = await asyncio.start_server(running.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(running.serve, "127.0.0.1", 0, ssl=tls)
     running.port = server.sockets[0].getsockname()[1]
     running.hold.set()
     try:

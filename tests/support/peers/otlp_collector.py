@@ -1,7 +1,6 @@
 """An OTLP collector that keeps what it gets.
 
-It reads messages by OpenTelemetry's own definitions. The package xds-protos may have installed
-older ones, in which some fields have other names, so these fields are read by their numbers.
+It reads messages by OpenTelemetry's own definitions.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ class Collector:
         self.headers.append({one.key: one.value for one in context.invocation_metadata()})
         for resource_spans in request.resource_spans:
             self.resources.append(resource_spans.resource)
-            for scope_spans in by_number(resource_spans, 2):
-                self.spans.extend(by_number(scope_spans, 2))
+            for scope_spans in resource_spans.scope_spans:
+                self.spans.extend(scope_spans.spans)
         return trace_service_pb2.ExportTraceServiceResponse()
 
     def named(self, name: str) -> list[Any]:
@@ -69,11 +68,6 @@ def otlp_collector() -> Iterator[Collector]:
         yield collector
     finally:
         server.stop(None).wait()
-
-
-def by_number(message: Any, number: int) -> Any:
-    """Returns the value of a field by its number."""
-    return getattr(message, message.DESCRIPTOR.fields_by_number[number].name)
 
 
 def attributes(span: Any) -> dict[str, Any]:

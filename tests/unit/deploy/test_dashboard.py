@@ -106,7 +106,7 @@ async def test_every_query_asks_for_metrics_and_labels_that_there_are(tmp_path: 
 
 
 async def test_every_metric_is_documented(tmp_path: Path) -> None:
-    text = (GRAFANA.parents[1] / "docs" / "observability.md").read_text()
+    text = (GRAFANA.parents[1] / "docs" / "how-to" / "observability.md").read_text()
     endings = ("_bucket", "_sum", "_count", "_created")
     for metric in await exposed(tmp_path):
         if metric != "up" and not metric.endswith(endings):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from routoo import __version__
 from routoo.api.convert.health import health_message, reported_failure
-from routoo.api.convert.messages import optional_number, route_response
+from routoo.api.convert.messages import optional_number, preset_message, route_response
 from routoo.api.convert.trials import experiment_message, promise_messages
 from routoo.errors import InvalidRequestError
 from routoo.routing.escalation import EscalationRequest
@@ -208,6 +208,7 @@ def info_response(
         health=health_message(info.health),
         experiment=experiment_message(info.trials),
         guarantee=promise_messages(info.trials),
+        presets=[preset_message(point) for point in info.presets],
     )
 
 

@@ -8,11 +8,11 @@ a time, after the reply has reached its caller.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-from envoy.service.accesslog.v3 import als_pb2
 
+from routoo.api.extproc.envoy import access_log_pb2
 from routoo.api.extproc.log_entry import LogEntry
 from routoo.api.extproc.log_message import entries_of
 from routoo.api.memory.compressed import decompressed, is_compressed, length_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from routoo.api.peers import Peers
     from routoo.routing.outcome import OutcomeReport
 
-SERVICE: str = als_pb2.DESCRIPTOR.services_by_name["AccessLogService"].full_name
+SERVICE: Final = "envoy.service.accesslog.v3.AccessLogService"
 RPC = "StreamAccessLogs"
 
 
@@ -106,7 +106,7 @@ class AccessLog:
                 self._replies.outcome(told, tenant) or self._replies.outcome_of_lost(told, tenant)
             )
         for owner, theirs in others.items():
-            message = als_pb2.StreamAccessLogsMessage()
+            message = access_log_pb2.StreamAccessLogsMessage()
             message.http_logs.log_entry.extend(theirs)
             assert self._peers is not None  # noqa: S101 - it has named the owner
             try:

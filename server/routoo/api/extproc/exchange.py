@@ -159,7 +159,7 @@ class Exchange:
             return as_it_is(kind, message, self._modes)
         raise InvalidRequestError(
             f"{kind or 'an empty message'} where {self._next.name.lower()} comes next; processing"
-            " modes are to be as docs/envoy.md says"
+            " modes are to be as docs/how-to/envoy.md says"
         )
 
     def handed(self) -> None:

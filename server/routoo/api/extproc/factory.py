@@ -1,4 +1,4 @@
-"""Makes the processor, if Envoy's definitions are installed and the pool fits."""
+"""Makes the processor, if the pool fits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def open_processor(
 
     The arguments are those of ``Processor``.
     """
-    from routoo.api.extproc.service import Processor  # noqa: PLC0415 - needs the extra
+    from routoo.api.extproc.service import Processor  # noqa: PLC0415 - only where the settings enable it
 
     return Processor(current, calls, tally, tracing, peers)
 
@@ -45,15 +45,8 @@ def check_processor(settings: ProcessorSettings, pool: Pool) -> None:
     """Refuses names that the pool lacks, and pools whose names cannot stand in a header.
 
     Raises:
-        ConfigError: a name does not fit, or the extra ``envoy`` is not installed.
+        ConfigError: a name does not fit.
     """
-    try:
-        import routoo.api.extproc.service  # noqa: F401, PLC0415 - needs the extra
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"processor.enabled needs the extra envoy ({error.name} is missing): pip install"
-            " 'routoo[envoy]', or set processor.enabled to false"
-        ) from None
     for setting in ("messages_models", "openai_models"):
         for name in getattr(settings, setting):
             pool.columns_named(name, f"processor.{setting}", ConfigError)

@@ -12,11 +12,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
-from envoy.data.accesslog.v3 import accesslog_pb2
-from envoy.service.accesslog.v3 import als_pb2
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
+from routoo.api.extproc.envoy import access_log_pb2
 from routoo.api.llm.headers import DECISION_ID
 
 if TYPE_CHECKING:
@@ -28,11 +27,11 @@ Entry = Any  # envoy.data.accesslog.v3.HTTPAccessLogEntry; it has no types
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MOST_VARINT_BYTES = 10
-_HTTP_LOGS = als_pb2.StreamAccessLogsMessage.DESCRIPTOR.fields_by_name["http_logs"].number
-_LOG_ENTRY = als_pb2.StreamAccessLogsMessage.HTTPAccessLogEntries.DESCRIPTOR.fields_by_name[
+_HTTP_LOGS = access_log_pb2.StreamAccessLogsMessage.DESCRIPTOR.fields_by_name["http_logs"].number
+_LOG_ENTRY = access_log_pb2.StreamAccessLogsMessage.HTTPAccessLogEntries.DESCRIPTOR.fields_by_name[
     "log_entry"
 ].number
-_ENTRY = accesslog_pb2.HTTPAccessLogEntry
+_ENTRY = access_log_pb2.HTTPAccessLogEntry
 # The id behind its header's name, in a field of a map: tag and length stand between the two.
 _ID = re.compile(DECISION_ID.encode() + rb"\x12[\x01-\x7f]([\w.-]+)")
 _log = structlog.get_logger("routoo.extproc")

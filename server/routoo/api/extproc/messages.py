@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envoy.config.core.v3 import base_pb2
-from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
-from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
-
+from routoo.api.extproc.envoy import base_pb2
+from routoo.api.extproc.envoy import ext_proc_pb2 as ext_proc
 from routoo.api.extproc.retry import PLAN
 from routoo.api.llm.headers import MODEL
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from routoo.api.llm.headers import Header
     from routoo.api.llm.refusal import Refusal
 
-_MODES = processing_mode_pb2.ProcessingMode
+_MODES = ext_proc.ProcessingMode
 _OVERWRITE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -35,7 +33,12 @@ def _headers(mutation: ext_proc.HeaderMutation, headers: Iterable[Header]) -> No
         option.append_action = _OVERWRITE
 
 
-def _mode(request_body: int, reply_body: int, *, reply: bool) -> processing_mode_pb2.ProcessingMode:
+def _mode(
+    request_body: ext_proc.ProcessingMode.BodySendMode,
+    reply_body: ext_proc.ProcessingMode.BodySendMode,
+    *,
+    reply: bool,
+) -> ext_proc.ProcessingMode:
     return _MODES(
         request_header_mode=_MODES.SEND,
         request_body_mode=request_body,
@@ -75,9 +78,7 @@ REQUEST_BODY_HELD_BACK = _bytes(
 _PIECE_BYTES = 64 * 1024
 
 
-def _after_request_headers(
-    mode: processing_mode_pb2.ProcessingMode | None, removed: Sequence[str]
-) -> bytes:
+def _after_request_headers(mode: ext_proc.ProcessingMode | None, removed: Sequence[str]) -> bytes:
     answer = ext_proc.ProcessingResponse(
         request_headers=ext_proc.HeadersResponse(), mode_override=mode
     )

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
-from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
-
+from routoo.api.extproc.envoy.ext_proc_pb2 import ProcessingMode
 from routoo.errors import InvalidRequestError
 
 BESIDE: Final = "routoo.request"

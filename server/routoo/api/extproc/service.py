@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
 from routoo.api.convert.messages import parse
 from routoo.api.extproc.access_log import AccessLog
+from routoo.api.extproc.envoy import ext_proc_pb2 as ext_proc
 from routoo.api.extproc.exchange import Exchange
 from routoo.api.extproc.questions import OwnAnswers
 from routoo.api.extproc.settlement import AwaitedReplies
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from routoo.engine.current import ActiveEngine
     from routoo.telemetry.tracing import Tracing
 
-SERVICE: str = ext_proc.DESCRIPTOR.services_by_name["ExternalProcessor"].full_name
+SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 
 
 class Processor:

@@ -402,7 +402,8 @@ class RedisLedger:
         if found.awaited:
             _log.warning(
                 "only leases are spent until these replicas tell what they know of the budgets that"
-                " Redis has lost; if they have ended for good, docs/budgets.md tells how to go on",
+                " Redis has lost; if they have ended for good, docs/explanation/budgets.md tells"
+                " how to go on",
                 replicas=" ".join(found.awaited),
             )
 

@@ -83,6 +83,8 @@ def replay(
     from time import perf_counter
 
     from routoo.cli.output import replay_screens
+    from routoo.selector.lp.presets import PRESETS
+    from routoo.telemetry.decision_log.preset_price import preset_price
     from routoo.telemetry.decision_log.reader import read_logs
     from routoo.telemetry.decision_log.replay import reproduce
     from routoo.telemetry.decision_log.what_if import what_if
@@ -100,6 +102,8 @@ def replay(
         started_s = perf_counter()
         log = read_logs(logs)
         log.findings += log.not_replayed
+        if config is None and policy in PRESETS and price is None:
+            instead = _instead(policy, preset_price(log, policy), None)
         if instead is not None:
             compared = what_if(log, instead)
             seconds = perf_counter() - started_s
@@ -191,7 +195,7 @@ def _instead(policy: str, price: float | None, config: Path | None) -> "Alternat
     overrides = {"policy": {"name": policy}} if policy else None
     parts = load_components(load_settings(config, overrides))
     policies = parts.policies
-    at = parts.price if price is None else price
+    at = parts.price_in_force if price is None else price
     return OtherService(policies.in_force, parts.pool, at, str(config), policies.unsure)
 
 

@@ -22,7 +22,7 @@ class WatchSettings(Section):
 
 
 class ExperimentSettings(Section):
-    """A split of the requests between what is in force and a candidate; docs/loop.md."""
+    """A split of the requests between what is in force and a candidate; docs/how-to/loop.md."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
     """Its name, in every decision that is part of it."""

@@ -160,7 +160,8 @@ class PromiseWatch:
             np.bool_,
         )
         reference = terms.policy.reference
-        fallen = refuted & prepared.case.mask[:, reference] & (chosen.choice != reference)
+        turned = (chosen.choice != reference) | (chosen.reasons == Reason.GUARANTEE_SHARE)
+        fallen = refuted & prepared.case.mask[:, reference] & turned
         if not fallen.any():
             return chosen
         return replace(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from routoo.engine.trials.experiment import Experiment
     from routoo.engine.trials.promise_watch import PromiseWatch
     from routoo.predictor.base import Prediction, Predictor
+    from routoo.pricing.presets import PresetPrices
     from routoo.routing.outcome import OutcomeReport
     from routoo.routing.request import PromptRequest
 
@@ -37,11 +38,13 @@ class Rival:
         predictor: the predictor.
         version: its version.
         price: score per USD that keeps to ``policy.max_mean_cost_usd`` by its own predictions.
+        presets: the prices of the policies that are points of its own curve.
     """
 
     predictor: Predictor
     version: str
     price: float
+    presets: PresetPrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Trials:
             return None
         candidate, rival = control, self.rival
         if rival is not None:
+            accounting = replace(accounting, presets=rival.presets)
             if isinstance(accounting.pricing, FixedPricing):
                 accounting = replace(accounting, pricing=FixedPricing(rival.price))
             candidate = decider(predictor=rival.predictor, accounting=accounting)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytest
@@ -49,20 +48,6 @@ def test_a_name_that_cannot_stand_in_a_header(name: str) -> None:
     pool = Pool.of((ModelSpec.model_validate({**SMALL, "name": name}),))
     with pytest.raises(ConfigError, match="cannot stand in an HTTP header"):
         check(pool)
-
-
-def test_the_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(sys.modules):
-        if name.startswith(
-            ("routoo.api.extproc.service", "routoo.api.extproc.messages", "envoy.service")
-        ):
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("routoo.api.extproc.service", raising=False)
-    monkeypatch.setitem(sys.modules, "envoy.service", None)
-    with pytest.raises(ConfigError) as caught:
-        check()
-    assert "needs the extra envoy" in str(caught.value)
-    assert "pip install 'routoo[envoy]'" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The examples of ``docs/what-a-call-costs.md`` cost what the page says."""
+"""The examples of ``docs/reference/what-a-call-costs.md`` cost what the page says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from routoo.tariffs.tariff import cost_nano_usd
 from routoo.tariffs.usage import Usage
 from support.tiny_pool import SMALL
 
-PAGE = Path(__file__).parents[4] / "docs" / "what-a-call-costs.md"
+PAGE = Path(__file__).parents[4] / "docs" / "reference" / "what-a-call-costs.md"
 TEXTS = re.findall(
     r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
 )

@@ -373,5 +373,5 @@ async def test_another_price_and_other_pools_are_played_through(
     stranger = Pool.of((ModelSpec.model_validate({**SPECS[0], "name": "new"}),))
     with pytest.raises(DecisionLogError, match="no predictions of model new; leave it out"):
         what_if(log, OtherService(Best(), stranger, 1.0, "other.yaml"))
-    with pytest.raises(DecisionLogError, match="settings of policy threshold; it knows best, che"):
+    with pytest.raises(DecisionLogError, match="settings of policy threshold; it knows bal"):
         what_if(log, OtherPolicy("threshold"))
