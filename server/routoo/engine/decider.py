@@ -36,13 +36,13 @@ from routoo.routing.decision import (
 from routoo.routing.estimates import estimates_of
 from routoo.routing.joint import frontier_of, solve_jointly
 from routoo.routing.money.affordable import affordable_output_tokens
-from routoo.routing.sessions.stay import in_turn, turns_of
+from routoo.routing.sessions.stay import chosen_by, in_turn, turns_of
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import reasons
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from routoo.engine.accounting import Accounting
     from routoo.engine.booking.single import Booked
@@ -57,8 +57,7 @@ if TYPE_CHECKING:
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
-    from routoo.routing.sessions.stay import SessionTurns
-    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.policies.base import Policy
     from routoo.telemetry.decision_log.log import Recorder
@@ -112,7 +111,9 @@ class Decider:
         self._metrics = metrics
         self._shadow, self._promise = shadow, promise
         self._recorder = recorder
-        self._spending = accounting.spending
+        spending = accounting.spending
+        self._spending = None if spending is None or spending.is_apart else spending
+        self._explorer = accounting.explorer
         self._decisions = accounting.decisions
         self._corrector = accounting.corrector
         self._clock_ns = accounting.clock_ns
@@ -128,12 +129,13 @@ class Decider:
             limit of a provider refuses.
         """
         prepared = self._prepare(predicted)
+        choose: Callable[..., Chosen] = partial(self._choose, predicted.requests)
+        if self._explorer is not None:
+            choose = self._explorer.over(predicted.requests, choose)
         if self._limits is None:
-            chosen = self._choose(predicted.requests, prepared)
+            chosen = choose(prepared)
         else:
-            prepared, chosen = self._limits.choose(
-                prepared, partial(self._choose, predicted.requests)
-            )
+            prepared, chosen = self._limits.choose(prepared, choose)
             self._limits.observe(prepared, chosen)
         booked = None
         if self._spending is not None:
@@ -141,9 +143,16 @@ class Decider:
             if self._fallbacks is not None:
                 raised_usd = self._fallbacks.raised_usd(predicted.requests, prepared, chosen)
             booked = self._spending.book(
-                prepared.ids, prepared.tenants, prepared.billed, chosen.choice, raised_usd
+                prepared.ids,
+                prepared.tenants,
+                prepared.billed,
+                chosen.choice,
+                raised_usd,
+                None if chosen.explored is None else chosen.explored.instead,
             )
             booked = self._within_limits(prepared, chosen, booked)
+        if self._explorer is not None:
+            chosen = self._explorer.settled(prepared, chosen, booked)
         batch = self._decided(predicted, prepared, chosen, booked)
         replies: list[Decision | RoutooError] = []
         for row, request in enumerate(predicted.requests):
@@ -351,7 +360,7 @@ class Decider:
         names = [request.policy for request in requests]
         if names.count(names[0]) == len(names):
             policy = self._policies.named[names[0]]
-            choice, codes, turns = _chosen_by(policy, case, prepared.turns)
+            choice, codes, turns = chosen_by(policy, case, prepared.turns)
             everything = np.ones(len(names), np.bool_)
             if not again:
                 self._compare(policy, prepared, choice, everything)
@@ -366,7 +375,7 @@ class Decider:
         for name in set(names):
             policy = self._policies.named[name]
             rows = np.array([one == name for one in names])
-            chosen, why, after = _chosen_by(policy, case, prepared.turns)
+            chosen, why, after = chosen_by(policy, case, prepared.turns)
             choice[rows] = chosen[rows]
             codes[rows] = why[rows]
             priced[rows] = policy.at_price
@@ -460,6 +469,7 @@ class Decider:
             fallbacks=None if fallbacks is None else fallbacks.tolist(),
             limits_usd=None if fallbacks is None or limits_usd is None else limits_usd.tolist(),
             trials=predicted.trials,
+            explored=chosen.explored,
         )
         if is_dry:
             return batch
@@ -546,15 +556,6 @@ class Decider:
             request.answers,
             longest_of_fallbacks,
         )
-
-
-def _chosen_by(
-    policy: Policy, case: Case, turns: SessionTurns | None
-) -> tuple[IndexArray, ReasonArray, SessionTurns | None]:
-    if turns is not None:
-        return turns.chosen_by(policy)
-    choice = policy.choose(case)
-    return choice, policy.explain(case, choice), None
 
 
 def _chosen(figures: FloatArray, choice: IndexArray) -> list[float]:

@@ -83,6 +83,14 @@ class Reason(IntEnum):
         ),
     )
     """The predictor does not know the prompt, and the setting for such prompts chose."""
+    EXPLORED = (
+        15,
+        (
+            "drawn among {of_pool} to see how it does, as policy.explore says; the most predicted"
+            " score after cost, at {price} score per USD, is another's"
+        ),
+    )
+    """Another model was expected to be better; this one was drawn, to see how it does."""
     GUARANTEE_SHARE = (
         20,
         "the reference model, which answers a small share, so that the promise can be watched",

@@ -27,6 +27,7 @@ from routoo.routing.policies import build_policies
 from routoo.routing.pool import load_pool
 from routoo.routing.unsure import Unsure
 from routoo.selector.lp.presets import PRESETS
+from routoo.server.exploration import check_exploration
 from routoo.server.resources.container import container_bytes
 from routoo.server.resources.memory_need import memory_findings, memory_need
 from routoo.server.resources.memory_watch import resident_bytes
@@ -34,6 +35,7 @@ from routoo.server.trials import TrialsOverReloads, check_trials, load_rival, pr
 from routoo.telemetry.tracing import check_installed
 
 if TYPE_CHECKING:
+    from routoo.config.sections.budget import BudgetSettings
     from routoo.config.sections.policy import GuaranteeSettings
     from routoo.config.settings import Settings
     from routoo.engine.accounting import Accounting
@@ -134,7 +136,9 @@ def load_components(
             tells_ood="ood" in artifact.manifest.output_names,
             tells_tasks="tasks" in artifact.manifest.output_names,
         )
-    policies = build_policies(policy, pool, digest, rule, unsure)
+    policies = build_policies(
+        policy, pool, digest, rule, unsure, check_exploration(settings, artifact)
+    )
     presets = PresetPrices(sample.presets(), keeps_mean_cost=policy.mean_cost_is_set)
     check_trials(settings, policies)
     rival = load_rival(settings, pool, version)
@@ -172,10 +176,7 @@ def check(settings: Settings) -> list[str]:
         predictors.close()
     price, set_by = parts.presets.of(parts.policies.in_force.name, parts.price, (MEAN_COST,))
     point = parts.sample.point_at(price, parts.policies.in_force)
-    budgets = [
-        f"{one.name} ${one.usd:g} per {one.per}{'' if one.pacing else ' (limit alone)'}"
-        for one in settings.budgets
-    ]
+    budgets = [f"{one.name} ${one.usd:g} per {one.per}{_kind(one)}" for one in settings.budgets]
     why = f"for ${settings.policy.max_mean_cost_usd:g} a request"
     if set_by != (MEAN_COST,):
         why = f"at the point {parts.policies.in_force.name} of the cost-quality curve"
@@ -204,6 +205,13 @@ def check(settings: Settings) -> list[str]:
     ]
 
 
+def _kind(budget: BudgetSettings) -> str:
+    """Returns what a budget is beside a limit that money has a price for; empty: nothing."""
+    if budget.is_apart:
+        return f" (pays for {budget.pays_for})"
+    return "" if budget.pacing else " (limit alone)"
+
+
 def _pool_size(pool: Pool) -> str:
     models = f"{len(pool.models)} models"
     return models if pool.arms is None else f"{models}, {len(pool.names)} arms"
@@ -214,7 +222,7 @@ def _limits(settings: Settings, set_by: tuple[str, ...]) -> str:
     mean_cost = f"max_mean_cost_usd ${settings.policy.max_mean_cost_usd:g} a request"
     if set_by != (MEAN_COST,):
         mean_cost = f"preset {settings.policy.name}"
-    paced = ", ".join(one.name for one in settings.budgets if one.pacing)
+    paced = ", ".join(one.name for one in settings.budgets if one.pacing and not one.is_apart)
     if not paced:
         return f"{mean_cost} sets the price"
     if settings.policy.mean_cost_is_set or set_by != (MEAN_COST,):

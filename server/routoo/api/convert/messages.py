@@ -284,6 +284,8 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         latency_percentile=percentile,
         percentile_latency_ms=percentile_ms,
         experiment_arm=None if batch.trials is None else batch.trials[row],
+        propensity=decision.propensity,
+        unexplored_model=decision.unexplored_model or None,
     )
     # Filled in place: a message that is made by itself is copied into the reply.
     why = response.reason

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import orjson
 
 from routoo.routing.sessions.stay import Stay
+from routoo.selector.policies.guarantee import Guarantee
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class BatchRecord:
         }
         if wanted != choice:
             values["wanted"] = names[wanted]
-        values |= self._known(row) | self._fallbacks(row) | self._tried(row)
+        values |= self._odds(row) | self._known(row) | self._fallbacks(row) | self._tried(row)
         if request.constraints:
             values["constraints"] = request.constraints
         if request.tenant:
@@ -146,6 +147,26 @@ class BatchRecord:
         if fallen is not None and fallen[row]:
             found["fallen"] = True
         return found
+
+    def _odds(self, row: int) -> dict[str, Any]:
+        """Returns the probability of the choice, null if it is not known, and what it comes of."""
+        explored = self.batch.explored
+        if explored is None:
+            promise, at = self.setup.policies.get("guarantee"), slice(row, row + 1)
+            if not isinstance(promise, Guarantee) or not promise.share:
+                return {"propensity": 1.0}
+            chosen = self.chosen
+            odds = promise.odds(chosen.reasons[at], chosen.choice[at], self.batch.mask[at])
+            return {"propensity": float(odds[0])}
+        propensity = explored.propensity[row]
+        if isnan(propensity):
+            return {"propensity": None}
+        told: dict[str, Any] = {"propensity": propensity}
+        if propensity < 1.0:
+            told["explore"] = {"share": explored.share, "most_usd": explored.most_usd}
+        if explored.drawn is not None and explored.drawn.rows[row]:
+            told["unexplored"] = self.batch.pool.names[explored.drawn.best[row]]
+        return told
 
     def _limits(self, row: int) -> dict[str, Any]:
         """Returns what limits of providers changed: cells that they closed, and charges."""

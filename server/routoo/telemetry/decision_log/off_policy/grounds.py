@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import nan
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -47,7 +48,9 @@ class LineExtras:
                         values = orjson.loads(line)
                         if values["kind"] != "decision":
                             continue
-                        chance = float(values.get("propensity", 1.0))
+                        told = values.get("propensity", 1.0)
+                        # Null: a budget or a limit had no room for what was drawn.
+                        chance = nan if told is None else float(told)
                     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
                         continue
                     if chance != 1.0:
