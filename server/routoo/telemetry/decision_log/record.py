@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from routoo.routing.sessions.stay import Stay
+from routoo.selector.policies.guarantee import Guarantee
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
@@ -141,7 +142,12 @@ class BatchRecord:
         """Returns the probability of the choice, null if it is not known, and what it comes of."""
         explored = self.batch.explored
         if explored is None:
-            return {"propensity": 1.0}
+            promise, at = self.setup.policies.get("guarantee"), slice(row, row + 1)
+            if not isinstance(promise, Guarantee) or not promise.share:
+                return {"propensity": 1.0}
+            chosen = self.chosen
+            odds = promise.odds(chosen.reasons[at], chosen.choice[at], self.batch.mask[at])
+            return {"propensity": float(odds[0])}
         propensity = explored.propensity[row]
         if isnan(propensity):
             return {"propensity": None}
