@@ -6,6 +6,7 @@ import typer
 
 from routoo.cli.program import EXIT_CODES, run
 from routoo.errors import RoutooError
+from routoo_export.cli.autopilot import autopilot
 from routoo_export.cli.catalogue import catalogue_app
 from routoo_export.cli.data import data_app
 from routoo_export.cli.evaluate import evaluate_checkpoint
@@ -34,6 +35,7 @@ app.command()(export)
 app.command(name="repository")(repository_config)
 app.command()(onboard)
 app.command(name="onboard-checkpoint")(onboard_checkpoint)
+app.command()(autopilot)
 app.add_typer(data_app, name="data")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(recogniser_app, name="recogniser")

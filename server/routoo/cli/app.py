@@ -14,6 +14,7 @@ from routoo import __version__
 from routoo.cli.commands.batch import batch
 from routoo.cli.commands.calibrate import calibrate
 from routoo.cli.commands.escalate import escalate
+from routoo.cli.commands.experiment import experiment
 from routoo.cli.commands.health import health
 from routoo.cli.commands.init.command import init
 from routoo.cli.commands.log import explain, tail
@@ -126,6 +127,7 @@ app.command()(tail)
 app.command()(with_connection(models))
 app.command()(with_connection(info))
 app.command()(with_connection(health))
+app.command()(with_connection(experiment))
 app.command()(with_connection(budgets))
 app.command()(with_connection(report))
 app.command()(spend)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import typer
 from typer import completion as shells
 
-from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of, without_module
-from routoo.errors import RoutooError
+from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
+from routoo.errors import RoutooError, without_package
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,8 @@ EXIT_CODES: Final = (
     " refused); 3 no service answers; 4 too late, or the service is overloaded; 130 interrupted."
 )
 """The end of the help of both programs."""
+_EXTRAS: Final = {"routoo": "server", "routoo-export": "server,export"}
+"""The extras that bring all that a program's commands need."""
 
 
 def run(
@@ -72,7 +74,7 @@ def run(
 def _told(error: Exception, name: str) -> tuple[str, int]:
     """Returns the line of an error, and its exit code."""
     if isinstance(error, ModuleNotFoundError):
-        return without_module(error), BAD_INPUT
+        return without_package(error, _EXTRAS[name]), BAD_INPUT
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else name

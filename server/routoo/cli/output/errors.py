@@ -50,18 +50,6 @@ def exit_code_of(error: RoutooError) -> int:
     return FAILED if isinstance(error, PredictorError) else BAD_INPUT
 
 
-def without_module(error: ModuleNotFoundError) -> str:
-    """Returns the line for a command whose package is not installed; the client's are few.
-
-    Raises:
-        ModuleNotFoundError: it is a module of Routoo itself, which is a mistake of ours.
-    """
-    package = (error.name or "").partition(".")[0]
-    if not package or package in {"routoo", "routoo_export"}:
-        raise error
-    return f"this command needs {package}, which is not installed: pip install 'routoo[server]'"
-
-
 def explained(
     error: RouterError, address: str, timeout_s: float, prompts: Prompts | None = None
 ) -> CommandError:
