@@ -76,7 +76,7 @@ function showTotals(feed) {
     ["Refused", whole(refused)],
     ["Spend, as predicted", usd(cost)],
     ["Mean score", decisions ? feed.totals.mean_predicted_score.toFixed(3) : "none"],
-    best ? ["Saved", usd(saved), `${share(bestCost ? saved / bestCost : 0)} less than ${best} for all, at ${(feed.totals.best_mean_score - feed.totals.mean_predicted_score).toFixed(3)} less score`]
+    !decisions ? ["Saved", "nothing yet"] : best ? ["Saved", usd(saved), `${share(bestCost ? saved / bestCost : 0)} less than ${best} for all, at ${(feed.totals.best_mean_score - feed.totals.mean_predicted_score).toFixed(3)} less score`]
       : ["Saved", "not known", "no model could have had all"],
   ]);
   const rows = Object.entries(feed.totals.models).sort((a, b) => b[1] - a[1]);
