@@ -44,7 +44,7 @@ PROTOS := $(wildcard proto/routoo/v1/*.proto)
 # Envoy's few messages; their definitions stand beside what is made of them, as nobody else is to use them.
 ENVOY_PROTOS := routoo/api/extproc/envoy
 
-.PHONY: help serve triton test lint docs proto proto-check bench fuzz fuzz-processor chaos train reproduce export constraints \
+.PHONY: help serve triton test lint docs proto proto-check breaking release bench fuzz fuzz-processor chaos train reproduce export constraints \
   sbom audit clean
 
 help: ## List these commands
@@ -65,6 +65,7 @@ lint: $(DEV_STAMP) $(BUF) ## Check style, types, the API's rules, the Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy server export
 	$(BUF) lint
+	@$(MAKE) breaking
 	$(BIN)/hadolint deploy/Dockerfile
 	@$(MAKE) proto-check
 
@@ -90,6 +91,14 @@ proto-check: $(DEV_STAMP) ## Fail when the committed stubs are not what `make pr
 	  diff --recursive --exclude=__pycache__ --exclude=__init__.py --exclude=*.proto "$$fresh/$$folder" "server/$$folder" || { \
 	    echo "error: server/$$folder is not what its definitions generate; run: make proto" >&2; exit 1; }; \
 	done
+
+breaking: $(BUF) ## Fail when proto/ breaks clients of the last release (the last tag; BASE=commit for another)
+	@base=$(BASE); [[ -n "$$base" ]] || base=$$($(PYTHON) deploy/release.py base); \
+	[[ -n "$$base" ]] || { echo "nothing is released yet that proto/ could break"; exit 0; }; \
+	old=$$(mktemp -d); trap 'rm -rf "$$old"' EXIT; \
+	git archive "$$base" proto buf.yaml | tar --extract --directory "$$old"; \
+	$(BUF) breaking --against "$$old" || { \
+	  echo "error: proto/ breaks clients that know $$base; docs/reference/deprecation.md says how a field goes" >&2; exit 1; }
 
 bench: $(TEST_STAMP) ## Measure the service against a bare echo server, the selector against HiGHS, budgets, and Envoy
 	@$(BIN)/python benchmarks/service.py
@@ -161,6 +170,10 @@ sbom: $(SUPPLY_STAMP) ## Write the bill of materials of the image into artifacts
 	  --output-reproducible --output-format JSON --output-file artifacts/sbom.json $(VENV)-image/bin/python
 	@rm -rf $(VENV)-image
 	@echo artifacts/sbom.json
+
+release: $(SUPPLY_STAMP) ## Build wheel, sdist, bill of materials, checksums and notes into dist/; tags and sends nothing
+	@$(MAKE) breaking
+	@.supply/bin/python deploy/release.py build
 
 audit: $(SUPPLY_STAMP) ## Ask the package index for known vulnerabilities of the versions in constraints.txt; needs the network
 	@# --strict: an index that tells no vulnerabilities, such as a mirror, is no clean bill.

@@ -267,7 +267,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         shadow_price=batch.shadow_prices[row],
         predictor_version=batch.versions.predictor,
         policy_version=batch.policy_versions[row],
-        degraded=batch.degraded,
+        degraded=batch.degraded or reason is Reason.GUARANTEE_BROKEN,
         truncated=batch.truncated[row],
         input_tokens=int(batch.input_tokens[row]),
         predicted_output_tokens=batch.output_tokens[row],
@@ -283,6 +283,9 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         unhealthy=decision.is_ill,
         latency_percentile=percentile,
         percentile_latency_ms=percentile_ms,
+        propensity=decision.propensity,
+        unexplored_model=decision.unexplored_model or None,
+        experiment_arm=None if batch.trials is None else batch.trials[row],
     )
     # Filled in place: a message that is made by itself is copied into the reply.
     why = response.reason
