@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from routoo.predictor.artifact import Artifact
-    from routoo_export.artifact.hub.licences import Source
+    from routoo_export.artifact.hub.licences import LicensedSource
 
 _MOST_FIGURES: Final = 60
 _MOST_MODELS: Final = 40
@@ -23,7 +23,9 @@ _LIMITS: Final = """\
 """
 
 
-def card_of(artifact: Artifact, sources: Iterable[Source], licence: str, repository: str) -> str:
+def card_of(
+    artifact: Artifact, sources: Iterable[LicensedSource], licence: str, repository: str
+) -> str:
     """Returns the text of the README.md with which a hub shows a predictor.
 
     Args:

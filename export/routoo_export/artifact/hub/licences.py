@@ -31,7 +31,7 @@ _LICENCES: Final = "_licences"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LicensedSource:
     """Something that a predictor has learned from.
 
     Attributes:
@@ -43,28 +43,28 @@ class Source:
     licence: str
 
 
-def sources_of(training: Mapping[str, Any]) -> tuple[Source, ...]:
+def sources_of(training: Mapping[str, Any]) -> tuple[LicensedSource, ...]:
     """Returns the sources that the key ``training`` of a manifest lists.
 
     A list ``x`` of sources without licences may stand beside ``x_licences``, which holds for all.
     """
-    found: list[Source] = []
+    found: list[LicensedSource] = []
     for key, value in training.items():
         if key.endswith(_LICENCES) and isinstance(value, list):
             name = key.removesuffix(_LICENCES)
-            found += [Source(name, str(licence)) for licence in value]
+            found += [LicensedSource(name, str(licence)) for licence in value]
         elif isinstance(value, list):
             found += _listed(value, has_common=f"{key}{_LICENCES}" in training)
     return tuple(dict.fromkeys(found))
 
 
-def _listed(rows: list[Any], *, has_common: bool) -> Iterator[Source]:
+def _listed(rows: list[Any], *, has_common: bool) -> Iterator[LicensedSource]:
     for row in rows:
         if isinstance(row, dict) and "name" in row and not (has_common and "licence" not in row):
-            yield Source(str(row["name"]), str(row.get("licence") or UNKNOWN_LICENCE))
+            yield LicensedSource(str(row["name"]), str(row.get("licence") or UNKNOWN_LICENCE))
 
 
-def check(sources: Iterable[Source], own_licence: str = "") -> tuple[Source, ...]:
+def check(sources: Iterable[LicensedSource], own_licence: str = "") -> tuple[LicensedSource, ...]:
     """Returns the sources with their licences, if all of them allow to hand the predictor on.
 
     Args:
@@ -76,7 +76,9 @@ def check(sources: Iterable[Source], own_licence: str = "") -> tuple[Source, ...
         ExportError: there is no source, or one forbids it or tells no licence; names it.
     """
     found = tuple(
-        Source(one.name, own_licence or one.licence) if one.licence == UNKNOWN_LICENCE else one
+        LicensedSource(one.name, own_licence or one.licence)
+        if one.licence == UNKNOWN_LICENCE
+        else one
         for one in sources
     )
     if not found:

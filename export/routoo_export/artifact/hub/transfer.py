@@ -161,12 +161,11 @@ def _sha256(path: Path) -> str:
 def _api() -> HfApi:
     """Opens the hub of ``HF_ENDPOINT`` with the token of ``HF_TOKEN``; unset: none is sent."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # The library reads the environment when it is imported, and only this command needs it.
     from huggingface_hub import HfApi  # noqa: PLC0415
-    from huggingface_hub.utils import disable_progress_bars  # noqa: PLC0415
 
-    if not sys.stderr.isatty():
-        disable_progress_bars()
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=os.environ.get("HF_TOKEN") or False)
 
 

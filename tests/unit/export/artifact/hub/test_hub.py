@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo_export.artifact.hub import transfer
-from routoo_export.artifact.hub.licences import Source, check, is_allowed, sources_of
+from routoo_export.artifact.hub.licences import LicensedSource, check, is_allowed, sources_of
 from routoo_export.cli.app import app
 from routoo_export.errors import ExportError
 from support.artifacts.hub_server import TOKEN, Hub, hub_server
@@ -182,10 +182,10 @@ def test_a_source_that_forbids_it_keeps_a_predictor_here(
 
 
 def test_own_data_is_handed_on_under_the_licence_that_its_owner_names() -> None:
-    unknown, known = Source("mine", "unknown"), Source("theirs", "MIT")
-    assert check((unknown, known), "CC-BY-4.0") == (Source("mine", "CC-BY-4.0"), known)
+    unknown, known = LicensedSource("mine", "unknown"), LicensedSource("theirs", "MIT")
+    assert check((unknown, known), "CC-BY-4.0") == (LicensedSource("mine", "CC-BY-4.0"), known)
     with pytest.raises(ExportError, match="theirs"):
-        check((Source("theirs", "proprietary"),), "MIT")
+        check((LicensedSource("theirs", "proprietary"),), "MIT")
 
 
 @pytest.mark.parametrize(
