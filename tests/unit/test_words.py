@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("server/routoo", "export/routoo_export", "benchmarks", "tests", "deploy", "examples")
+FOLDERS = (
+    *("server/routoo", "export/routoo_export", "benchmarks", "tests", "deploy", "examples"),
+    "docs/_generate",
+)
 DOCUMENTS = ("README.md", "docs/**/*.md", "examples/*.yaml", "proto/**/*.proto")
 RIDDLE = re.compile(r"(What|Which|How|Where|Who|Whose|When|Whether|That)\b")
 EMPTY_WORDS = re.compile(

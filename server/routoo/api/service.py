@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from routoo.api.security.gate import Admission
     from routoo.engine.current import ActiveEngine
     from routoo.routing.decision import BatchDecision, Decision
+    from routoo.routing.joint import JointConstraints
     from routoo.routing.request import PromptRequest
     from routoo.telemetry.tracing import Tracing
 
@@ -164,7 +165,7 @@ class RouterService:
         own_budgets(message, admission.caller)
         constraints = convert.joint_constraints(message)
         with self._room_for(split, own_bytes):
-            requests = await aside.run(self._prompts, split, admission.caller)
+            requests = await aside.run(self._prompts, split, admission.caller, constraints)
             del split
             admission.count(len(requests) - 1)
             own_bytes += self._batch_bytes(len(requests))
@@ -195,9 +196,12 @@ class RouterService:
         most = self._current.settings.limits.max_batch_prompts
         return await self._calls.aside.run(BatchBody.split, kind, body, most)
 
-    def _prompts(self, split: BatchBody, caller: Caller) -> list[PromptRequest]:
-        messages = own_requests(split, caller)
-        return convert.batch_prompts(messages, self._current.settings.limits)
+    def _prompts(
+        self, split: BatchBody, caller: Caller, together: JointConstraints | None = None
+    ) -> list[PromptRequest]:
+        messages, limits = own_requests(split, caller), self._current.settings.limits
+        at_presets = together is not None and not together.any
+        return convert.batch_prompts(messages, limits, at_presets=at_presets)
 
     def _room_for(self, split: BatchBody, own_bytes: int) -> AbstractContextManager[None]:
         return self._calls.in_flight.holding(
@@ -229,6 +233,11 @@ class RouterService:
         # The shadow's sums are those of all tenants.
         if not admission.caller.is_admin:
             response.ClearField("shadow")
+            response.ClearField("experiment")
+            tenant = admission.caller.confined_to
+            seen = [one for one in response.guarantee if one.tenant in {"*", tenant}]
+            response.ClearField("guarantee")
+            response.guarantee.extend(seen)
         return response.SerializeToString()
 
     async def _report_outcome(self, body: bytes, _context: Context, admission: Admission) -> bytes:

@@ -20,5 +20,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(arguments)
     except ModuleNotFoundError as error:
-        sys.stderr.write(f"routoo: {without_package(error, 'server')}\n")
+        sys.stderr.write(f"error: {without_package(error, 'server')}\n")
         return _BAD_INPUT

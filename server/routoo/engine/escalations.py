@@ -67,7 +67,8 @@ class Escalations:
                 f"decision {request.decision_id!r} was made for another pool of models, which was"
                 " reloaded since; route the prompt again"
             )
-        price, _ = self._money.pricing.in_force.of(decision.tenant)
+        policy = decision.batch.policy_versions[decision.row].rpartition("-")[0]
+        price, _ = self._money.price(policy, decision.tenant)
         health = None if self._money.health is None else self._money.health.rows(1)
         found = escalate(
             decision, request, self._rule, price, self._new_id(decision.tenant), health

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from routoo.engine.trials.split import Trials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.routing.arms.limit_rows import LimitState
+    from routoo.routing.corrections.factors import Factors
     from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.health.overview import HealthOverview
     from routoo.routing.money.operating_point import CurvePoint
     from routoo.routing.pool import Pool
+    from routoo.selector.lp.presets import PresetPoint
     from routoo.telemetry.shadow_counts import Comparison
 
 
@@ -33,6 +37,7 @@ class ModelsOverview:
         corrections: [m], what reports have told of each model; None: nothing is corrected.
         health: the health of models and providers; None: nobody watches it.
         limits: the limits of providers, in the order of the pool's rows.
+        presets: the points of the curve that have a name, the cheapest first.
     """
 
     pool: Pool
@@ -47,6 +52,7 @@ class ModelsOverview:
     corrections: Sequence[ModelCorrection] | None = None
     health: HealthOverview | None = None
     limits: Sequence[LimitState] = ()
+    presets: Sequence[PresetPoint] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,8 @@ class EngineInfo:
         shadow: the counts of the shadow policy; None: there is none.
         corrections: the corrections in force; None: predictions are taken as they are.
         health: the health of models and providers; None: nobody watches it.
+        trials: an experiment, and the watch on a promise.
+        presets: the points of the curve that have a name, the cheapest first.
     """
 
     predictor_version: str
@@ -97,3 +105,18 @@ class EngineInfo:
     shadow: Comparison | None
     corrections: CorrectionsInfo | None = None
     health: HealthOverview | None = None
+    presets: Sequence[PresetPoint] = ()
+    trials: Trials = field(default_factory=Trials)
+
+
+def corrections_info(
+    found: Sequence[ModelCorrection] | None, in_force: Factors | None
+) -> CorrectionsInfo | None:
+    """Sums up what reports have told of the models; None: nothing is corrected."""
+    if found is None or in_force is None:
+        return None
+    return CorrectionsInfo(
+        "" if in_force.changes_nothing else in_force.id,
+        sum(one.lengths.answers for one in found),
+        sum(one.latencies.answers for one in found),
+    )

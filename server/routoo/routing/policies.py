@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from routoo.config.sections.policy import FallbackSettings
 from routoo.errors import InvalidRequestError
+from routoo.selector.lp.presets import PRESETS
 from routoo.selector.policies import POLICIES, policy_class
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from routoo.routing.request import PromptRequest
     from routoo.routing.unsure import Unsure
     from routoo.selector.cascade import Rule
+    from routoo.selector.exploring.exploration import Exploration
     from routoo.selector.policies.base import Policy
 
 
@@ -35,6 +37,7 @@ class Policies:
         fallbacks: the number of fallbacks, and what is reserved for them.
         latency_percentile: the percentile of their latency that ``max_latency_ms`` is compared
             with, of requests that name none; None: the mean.
+        exploration: the rule for exploring; None: nothing explores.
         named: the policy of a request by the name that it gives; empty: the one in force.
         versions: the name and the digest of each policy in ``named``.
     """
@@ -47,6 +50,7 @@ class Policies:
     unsure: Unsure | None = None
     fallbacks: FallbackSettings = field(default_factory=FallbackSettings)
     latency_percentile: int | None = None
+    exploration: Exploration | None = None
     named: Mapping[str, Policy] = field(init=False)
     versions: Mapping[str, str] = field(init=False)
 
@@ -61,6 +65,11 @@ class Policies:
         """The name of the policy in force and the digest of its settings."""
         return self.versions[""]
 
+    @property
+    def has_presets(self) -> bool:
+        """Returns whether a request may be decided at a named point of the curve."""
+        return not {*PRESETS}.isdisjoint(self.offered)
+
     def check(self, request: PromptRequest) -> None:
         """Refuses a policy that is not offered, and a tolerance that the policy does not read.
 
@@ -70,7 +79,8 @@ class Policies:
         policy = self.named.get(request.policy)
         if policy is None:
             raise InvalidRequestError(
-                f"unknown policy {request.policy!r}; this service has {', '.join(self.offered)}",
+                f"unknown policy {request.policy!r}; this service has {', '.join(self.offered)};"
+                " policy.offered of its settings may name more",
                 field="policy",
             )
         if "max_quality_gap" in request.constraints and not policy.reads_quality_gap:
@@ -88,6 +98,7 @@ def build_policies(
     digest: str,
     rule: Rule | None = None,
     unsure: Unsure | None = None,
+    exploration: Exploration | None = None,
 ) -> Policies:
     """Builds every policy that the settings name.
 
@@ -97,6 +108,7 @@ def build_policies(
         digest: identifies the settings.
         rule: the content of the file ``settings.cascade``.
         unsure: the rule of the section ``settings.unsure``.
+        exploration: the rule of the section ``settings.explore``.
 
     Raises:
         ConfigError: a policy names a model that the pool lacks; one line.
@@ -120,6 +132,7 @@ def build_policies(
         unsure,
         settings.fallbacks,
         settings.latency_percentile,
+        exploration,
     )
 
 

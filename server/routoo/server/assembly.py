@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -20,20 +20,27 @@ from routoo.engine.limits.opening import check_limits
 from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.predictor.chain import Watch
 from routoo.predictor.manager import Predictors, in_process
+from routoo.pricing.presets import PresetPrices
+from routoo.pricing.prices import MEAN_COST
 from routoo.routing.money.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.routing.pool import load_pool
 from routoo.routing.unsure import Unsure
+from routoo.selector.lp.presets import PRESETS
+from routoo.server.exploration import check_exploration
 from routoo.server.resources.container import container_bytes
 from routoo.server.resources.memory_need import memory_findings, memory_need
 from routoo.server.resources.memory_watch import resident_bytes
+from routoo.server.trials import TrialsOverReloads, check_trials, load_rival, proof_of
 from routoo.telemetry.tracing import check_installed
 
 if TYPE_CHECKING:
+    from routoo.config.sections.budget import BudgetSettings
     from routoo.config.sections.policy import GuaranteeSettings
     from routoo.config.settings import Settings
     from routoo.engine.accounting import Accounting
     from routoo.engine.shared import EngineThreads
+    from routoo.engine.trials.split import Rival
     from routoo.predictor.artifact import Artifact
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
@@ -48,8 +55,11 @@ class Components:
         pool: the models.
         artifact: the predictor's artifact.
         sample: the artifact's calibration sample at the pool's prices.
-        price: predicted score per USD in force where no budget sets it.
+        price: predicted score per USD in force where no budget sets it, for policies at a price.
         policies: the policies that the settings name.
+        presets: the prices of the policies that are points of the sample's curve.
+        rival: the predictor that an experiment tries; None: there is none.
+        proof: identifies the calibration that has proven the policy guarantee; empty: none has.
     """
 
     pool: Pool
@@ -57,6 +67,14 @@ class Components:
     sample: PricedSample
     price: float
     policies: Policies
+    presets: PresetPrices
+    rival: Rival | None = None
+    proof: str = ""
+
+    @property
+    def price_in_force(self) -> float:
+        """Predicted score per USD of the policy in force where no budget sets it."""
+        return self.presets.of(self.policies.in_force.name, self.price, (MEAN_COST,))[0]
 
 
 def load_components(
@@ -85,7 +103,11 @@ def load_components(
     pool = pool.known_to(artifact.knows)
     columns = artifact.columns_of(pool.predictor_names)
     sample = PricedSample(artifact.calibration_sample(), pool, columns)
-    price = sample.price_for(settings.policy.max_mean_cost_usd)
+    most_usd = settings.policy.max_mean_cost_usd
+    if settings.policy.mean_cost_is_set or settings.policy.name not in PRESETS:
+        price = sample.price_for(most_usd)
+    else:  # the preset stands in for the default, which a pool of expensive models may miss
+        price = sample.nearest_price(most_usd)
     version = artifact.version_for(pool.predictor_names)
     guarantee = with_price(
         settings, pool, sample, version, lambda: in_process(settings.predictor, artifact)
@@ -114,8 +136,14 @@ def load_components(
             tells_ood="ood" in artifact.manifest.output_names,
             tells_tasks="tasks" in artifact.manifest.output_names,
         )
-    policies = build_policies(policy, pool, digest, rule, unsure)
-    return Components(pool, artifact, sample, price, policies)
+    policies = build_policies(
+        policy, pool, digest, rule, unsure, check_exploration(settings, artifact)
+    )
+    presets = PresetPrices(sample.presets(), keeps_mean_cost=policy.mean_cost_is_set)
+    check_trials(settings, policies)
+    rival = load_rival(settings, pool, version)
+    proof = "" if guarantee is None else proof_of(guarantee, version, pool)
+    return Components(pool, artifact, sample, price, policies, presets, rival, proof)
 
 
 def _rows_of_arms(pool: Pool) -> str:
@@ -146,12 +174,12 @@ def check(settings: Settings) -> list[str]:
         need = memory_need(settings, len(parts.pool.names), resident_bytes())
     finally:
         predictors.close()
-    point = parts.sample.point_at(parts.price, parts.policies.in_force)
-    budgets = [
-        f"{one.name} ${one.usd:g} per {one.per}{'' if one.pacing else ' (limit alone)'}"
-        for one in settings.budgets
-    ]
-    most_usd = settings.policy.max_mean_cost_usd
+    price, set_by = parts.presets.of(parts.policies.in_force.name, parts.price, (MEAN_COST,))
+    point = parts.sample.point_at(price, parts.policies.in_force)
+    budgets = [f"{one.name} ${one.usd:g} per {one.per}{_kind(one)}" for one in settings.budgets]
+    why = f"for ${settings.policy.max_mean_cost_usd:g} a request"
+    if set_by != (MEAN_COST,):
+        why = f"at the point {parts.policies.in_force.name} of the cost-quality curve"
     away = f"warning: Triton at {settings.predictor.triton.url} does not answer"
     busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
     return [
@@ -162,14 +190,26 @@ def check(settings: Settings) -> list[str]:
         *_promise(settings.policy.guarantee),
         f"budgets: {', '.join(budgets) or 'none'}",
         *_who_pays(settings),
-        f"limits: {_limits(settings)}",
+        f"limits: {_limits(settings, set_by)}",
         f"HTTP: {settings.http.listen or 'off'}",
-        f"shadow price: {parts.price:.6g} score per USD for ${most_usd:g} a request",
+        f"shadow price: {price:.6g} score per USD {why}",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
         f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
+        *(
+            f"preset {one.name}: mean score {one.mean_score:.3f} at ${one.mean_cost_usd:.3g} a"
+            f" request, {one.price:.6g} score per USD"
+            for one in parts.presets.points
+        ),
         *upstream_findings(settings, parts.pool),
         *memory_findings(need, settings.workers, container_bytes()),
     ]
+
+
+def _kind(budget: BudgetSettings) -> str:
+    """Returns what a budget is beside a limit that money has a price for; empty: nothing."""
+    if budget.is_apart:
+        return f" (pays for {budget.pays_for})"
+    return "" if budget.pacing else " (limit alone)"
 
 
 def _pool_size(pool: Pool) -> str:
@@ -177,13 +217,15 @@ def _pool_size(pool: Pool) -> str:
     return models if pool.arms is None else f"{models}, {len(pool.names)} arms"
 
 
-def _limits(settings: Settings) -> str:
-    """Returns what sets the price of money."""
+def _limits(settings: Settings, set_by: tuple[str, ...]) -> str:
+    """Returns what sets the price of money; ``set_by``: what sets it without budgets."""
     mean_cost = f"max_mean_cost_usd ${settings.policy.max_mean_cost_usd:g} a request"
-    paced = ", ".join(one.name for one in settings.budgets if one.pacing)
+    if set_by != (MEAN_COST,):
+        mean_cost = f"preset {settings.policy.name}"
+    paced = ", ".join(one.name for one in settings.budgets if one.pacing and not one.is_apart)
     if not paced:
         return f"{mean_cost} sets the price"
-    if settings.policy.mean_cost_is_set:
+    if settings.policy.mean_cost_is_set or set_by != (MEAN_COST,):
         return f"{mean_cost} or budget {paced} sets the price, whichever asks for more"
     return f"budget {paced} sets the price, and {mean_cost} where none applies"
 
@@ -223,11 +265,13 @@ class EngineFactory:
         predictors: the predictor of the service.
         telemetry: metrics, traces and decision log.
         shared: threads and decision ids.
+        trials: what is tried, over reloads.
     """
 
     predictors: Predictors
     telemetry: Telemetry
     shared: EngineThreads
+    trials: TrialsOverReloads = field(default_factory=TrialsOverReloads)
 
     def engine(self, parts: Components, money: Accounting, settings: Settings) -> Engine:
         """Makes an engine; call it on the event loop that will call the engine."""
@@ -242,6 +286,9 @@ class EngineFactory:
             threads=self.shared,
             metrics=self.telemetry.metrics,
             decision_log=self.telemetry.decision_log,
+            trials=self.trials.renewed(
+                settings, parts.policies, parts.rival, parts.proof, money.worker
+            ),
         )
 
 

@@ -1,5 +1,6 @@
 from routoo.v1 import health_pb2 as _health_pb2
 from routoo.v1 import route_pb2 as _route_pb2
+from routoo.v1 import trials_pb2 as _trials_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -215,6 +216,18 @@ class CurvePoint(_message.Message):
     shares: _containers.ScalarMap[str, float]
     def __init__(self, mean_cost_usd: _Optional[float] = ..., mean_score: _Optional[float] = ..., shadow_price: _Optional[float] = ..., shares: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
+class Preset(_message.Message):
+    __slots__ = ("name", "mean_cost_usd", "mean_score", "shadow_price")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MEAN_COST_USD_FIELD_NUMBER: _ClassVar[int]
+    MEAN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_PRICE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    mean_cost_usd: float
+    mean_score: float
+    shadow_price: float
+    def __init__(self, name: _Optional[str] = ..., mean_cost_usd: _Optional[float] = ..., mean_score: _Optional[float] = ..., shadow_price: _Optional[float] = ...) -> None: ...
+
 class ListModelsRequest(_message.Message):
     __slots__ = ("curve_points",)
     CURVE_POINTS_FIELD_NUMBER: _ClassVar[int]
@@ -222,18 +235,20 @@ class ListModelsRequest(_message.Message):
     def __init__(self, curve_points: _Optional[int] = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ("models", "curve", "operating_point", "price_version", "price_set_by")
+    __slots__ = ("models", "curve", "operating_point", "price_version", "price_set_by", "presets")
     MODELS_FIELD_NUMBER: _ClassVar[int]
     CURVE_FIELD_NUMBER: _ClassVar[int]
     OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
     PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
     PRICE_SET_BY_FIELD_NUMBER: _ClassVar[int]
+    PRESETS_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[Model]
     curve: _containers.RepeatedCompositeFieldContainer[CurvePoint]
     operating_point: CurvePoint
     price_version: str
     price_set_by: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., curve: _Optional[_Iterable[_Union[CurvePoint, _Mapping]]] = ..., operating_point: _Optional[_Union[CurvePoint, _Mapping]] = ..., price_version: _Optional[str] = ..., price_set_by: _Optional[_Iterable[str]] = ...) -> None: ...
+    presets: _containers.RepeatedCompositeFieldContainer[Preset]
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., curve: _Optional[_Iterable[_Union[CurvePoint, _Mapping]]] = ..., operating_point: _Optional[_Union[CurvePoint, _Mapping]] = ..., price_version: _Optional[str] = ..., price_set_by: _Optional[_Iterable[str]] = ..., presets: _Optional[_Iterable[_Union[Preset, _Mapping]]] = ...) -> None: ...
 
 class Shadow(_message.Message):
     __slots__ = ("policy", "decisions", "disagreements", "cost_usd", "shadow_cost_usd", "mean_score", "shadow_mean_score")
@@ -258,7 +273,7 @@ class GetInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetInfoResponse(_message.Message):
-    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks", "price_version", "price_set_by", "corrections", "health")
+    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks", "price_version", "price_set_by", "corrections", "health", "experiment", "guarantee", "presets")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_BACKEND_FIELD_NUMBER: _ClassVar[int]
@@ -278,6 +293,9 @@ class GetInfoResponse(_message.Message):
     PRICE_SET_BY_FIELD_NUMBER: _ClassVar[int]
     CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    GUARANTEE_FIELD_NUMBER: _ClassVar[int]
+    PRESETS_FIELD_NUMBER: _ClassVar[int]
     version: str
     predictor_version: str
     predictor_backend: str
@@ -297,4 +315,7 @@ class GetInfoResponse(_message.Message):
     price_set_by: _containers.RepeatedScalarFieldContainer[str]
     corrections: Corrections
     health: _health_pb2.Health
-    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ..., price_version: _Optional[str] = ..., price_set_by: _Optional[_Iterable[str]] = ..., corrections: _Optional[_Union[Corrections, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ...) -> None: ...
+    experiment: _trials_pb2.Experiment
+    guarantee: _containers.RepeatedCompositeFieldContainer[_trials_pb2.PromiseEvidence]
+    presets: _containers.RepeatedCompositeFieldContainer[Preset]
+    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ..., price_version: _Optional[str] = ..., price_set_by: _Optional[_Iterable[str]] = ..., corrections: _Optional[_Union[Corrections, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ..., experiment: _Optional[_Union[_trials_pb2.Experiment, _Mapping]] = ..., guarantee: _Optional[_Iterable[_Union[_trials_pb2.PromiseEvidence, _Mapping]]] = ..., presets: _Optional[_Iterable[_Union[Preset, _Mapping]]] = ...) -> None: ...

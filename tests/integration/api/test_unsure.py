@@ -10,9 +10,10 @@ import pytest
 from routoo.errors import ConfigError
 from routoo.predictor.artifact import load_artifact
 from routoo.server.assembly import load_components
+from routoo.telemetry.decision_log.otherwise import OtherPolicy, OtherService
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
-from routoo.telemetry.decision_log.what_if import OtherPolicy, OtherService, what_if
+from routoo.telemetry.decision_log.what_if import what_if
 from routoo.v1 import route_pb2
 from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.logged_engine import lines_of, rewritten

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from routoo.telemetry.decision_log.otherwise import OtherPolicy
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
-from routoo.telemetry.decision_log.what_if import OtherPolicy, what_if
+from routoo.telemetry.decision_log.what_if import what_if
 from routoo.v1 import info_pb2, outcome_pb2
 from support.peers.redis_server import RedisServer
 from support.tiny_pool import SPECS

@@ -137,7 +137,7 @@ def test_a_command_without_its_package_names_the_remedy(
     for environment in tried:
         ended = environment.routoo(*command)
         assert ended.returncode == 2
-        assert ended.stderr.startswith("routoo: this command needs ")
+        assert ended.stderr.startswith("error: this command needs ")
         assert ended.stderr.endswith("pip install 'routoo[server]'\n")
         assert ended.stderr.count("\n") == 1
 

@@ -11,9 +11,10 @@ import grpc.aio
 import pytest
 import yaml
 
+from routoo.telemetry.decision_log.otherwise import OtherPolicy
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
-from routoo.telemetry.decision_log.what_if import OtherPolicy, what_if
+from routoo.telemetry.decision_log.what_if import what_if
 from routoo.v1 import batch_pb2, health_pb2, outcome_pb2, route_pb2
 from support.logged_engine import lines_of
 from support.tiny_pool import ARMED

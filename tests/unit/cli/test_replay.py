@@ -10,6 +10,7 @@ import pytest
 from routoo.predictor.artifact import load_artifact
 from routoo.routing.outcome import OutcomeReport
 from routoo.routing.request import PromptRequest
+from support.artifacts.explored_log import write_explored_log
 from support.logged_engine import logged_engine, rewritten
 from support.processes.process import write_tiny_config
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.processes.command_line import Run
+
+
+@pytest.fixture
+async def explored(tmp_path: Path) -> Path:
+    """A log whose decisions were explored and graded."""
+    write_tiny_config(tmp_path)
+    artifact = load_artifact(tmp_path / "predictor")
+    return await write_explored_log(artifact, tmp_path / "explored")
 
 
 @pytest.fixture
@@ -55,7 +64,7 @@ def test_a_line_that_is_cut_off_is_told_on_stderr(run: Run, log: Path) -> None:
         file.write(b'{"kind":"decision","id":')
     found = run("replay", str(log))
     assert found.code == 0
-    assert found.err == f"routoo: {log}:6: 1 line is left out: cut off in the middle\n"
+    assert found.err == f"warning: {log}:6: 1 line is left out: cut off in the middle\n"
 
 
 def test_another_policy_is_shown_beside(run: Run, log: Path) -> None:
@@ -93,6 +102,65 @@ def test_what_cannot_be_replayed_is_one_line(
 ) -> None:
     monkeypatch.chdir(log.parent)
     found = run("replay", *arguments)
+    assert found.code == 2
+    assert message in found.err
+    assert found.err.count("\n") == 1
+
+
+def test_the_value_of_another_policy_is_estimated(run: Run, explored: Path) -> None:
+    found = run("replay", str(explored), "--policy", "best", "--value", "--json")
+    assert found.code == 0
+    judged = orjson.loads(found.out)
+    assert judged["instead"] == "policy best"
+    assert judged["quality"]["refusal"] == judged["cost_usd"]["refusal"] == ""
+    robust = judged["quality"]["robust"]
+    assert robust["interval"]["low"] < robust["value"] < robust["interval"]["high"]
+    screen = run("replay", str(explored), "--policy", "best", "--value")
+    assert screen.code == 0
+    assert "instead, doubly robust" in screen.out
+    assert "without support" in screen.out
+
+
+def test_another_predictor_decides_by_the_logged_prompts(run: Run, explored: Path) -> None:
+    same = run(
+        "replay",
+        str(explored),
+        "--value",
+        "--json",
+        "--predictor",
+        str(explored.parent / "predictor"),
+    )
+    assert same.code == 0
+    judged = orjson.loads(same.out)
+    assert judged["same"] < judged["decisions"] == 600
+    plain = orjson.loads(run("replay", str(explored), "--value", "--json").out)
+    # The same scores decide the same again.
+    assert judged["same"] == plain["same"]
+    assert judged["quality"] == plain["quality"]
+
+
+def test_a_log_that_cannot_tell_exits_with_1(run: Run, log: Path) -> None:
+    found = run("replay", str(log), "--policy", "best", "--value")
+    assert found.code == 1
+    assert "warning: cannot tell: no decision has a reported score" in found.err
+    without = run("replay", str(log), "--value", "--predictor", str(log.parent / "predictor"))
+    assert without.code == 2
+    assert "set decision_log.prompts" in without.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--predictor", "predictor"), "--predictor goes with --value"),
+        (("--value", "--most-weight", "0.5"), "0.5 is not a number of at least 1"),
+        (("--value", "--predictor", "none"), "none"),
+    ],
+)
+def test_options_of_values_that_do_not_fit_are_one_line(
+    run: Run, log: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(log.parent)
+    found = run("replay", "log", *arguments)
     assert found.code == 2
     assert message in found.err
     assert found.err.count("\n") == 1

@@ -48,7 +48,7 @@ async def test_a_request_may_name_an_offered_policy(artifact: Artifact) -> None:
         assert versions == ["lp-test", "best-test", "quality_gap-test", "quality_gap-test"]
         with pytest.raises(
             InvalidRequestError,
-            match=r"^policy: unknown policy 'fixed'; this service has lp, best, quality_gap$",
+            match=r"^policy: unknown policy 'fixed'; this service has lp, best, quality_gap;",
         ):
             engine.route(PromptRequest("hard", policy="fixed"))
         with pytest.raises(InvalidRequestError, match=r"^max_quality_gap: policy lp has no tole"):

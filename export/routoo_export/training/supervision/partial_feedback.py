@@ -24,6 +24,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from routoo.telemetry.decision_log.off_policy.feedback import effective_sample_size
 from routoo_export.errors import OutcomeError
 from routoo_export.network.network import predict
 from routoo_export.outcomes.bad_rows import BadRows
@@ -120,11 +121,6 @@ def draw_log(outcomes: Outcomes, policy: FloatArray, rng: np.random.Generator) -
         ),
     )
     return LoggedOutcomes(logged, chosen, policy[shown])
-
-
-def effective_sample_size(weights: FloatArray) -> float:
-    """Kish's effective sample size (sum w)^2 / sum w^2, in equally weighted rows."""
-    return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
 @dataclass(frozen=True, slots=True)

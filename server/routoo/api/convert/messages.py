@@ -20,6 +20,7 @@ from routoo.routing.request import PromptRequest
 from routoo.routing.sessions.facts import FIELDS as SESSION_FIELDS
 from routoo.routing.sessions.facts import Tie, told_session
 from routoo.routing.sessions.stay import Stay
+from routoo.selector.lp.presets import PRESETS
 from routoo.selector.reason import Reason
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
     from routoo.routing.money.operating_point import CurvePoint
     from routoo.routing.pool import Pool
+    from routoo.selector.lp.presets import PresetPoint
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -39,14 +41,14 @@ MessageT = TypeVar("MessageT", bound=Message)
 _MAX_TENANT_BUDGETS = 500
 _REPLIES_AT_ONCE = 256
 
-# A rule of the API has the name of its reason, except that of a spent budget: RULE_CHEAPEST.
-_RULES: Mapping[int, Any] = {
+RULES: Mapping[int, Any] = {
     reason: route_pb2.Rule.Value(
         "RULE_CHEAPEST" if reason is Reason.BUDGET_SPENT else f"RULE_{reason.name}"
     )
     for reason in Reason
     if reason is not Reason.NONE_ELIGIBLE
 }
+"""The rules of the API by reason: of the same name, but for a spent budget's RULE_CHEAPEST."""
 _STAYS: Mapping[int, Any] = {
     stay: route_pb2.StayReason.Value(
         "STAY_REASON_UNSPECIFIED" if stay is Stay.NONE else f"STAY_REASON_{stay.name}"
@@ -169,9 +171,14 @@ def frontier_terms(message: batch_pb2.FrontierRequest) -> tuple[int | None, floa
 
 
 def batch_prompts(
-    messages: Iterable[route_pb2.RouteRequest], limits: LimitSettings
+    messages: Iterable[route_pb2.RouteRequest], limits: LimitSettings, *, at_presets: bool
 ) -> list[PromptRequest]:
     """Checks and converts the prompts of a batch.
+
+    Args:
+        messages: the prompts.
+        limits: section ``limits``.
+        at_presets: whether each may name a preset: nothing else decides the batch as a whole.
 
     Raises:
         InvalidRequestError: names the field, e.g. ``requests[3].prompt``.
@@ -182,9 +189,11 @@ def batch_prompts(
             request = prompt_request(item, limits)
         except InvalidRequestError as error:
             raise error.within(f"requests[{row}]") from None
-        if item.policy:
+        if item.policy and not (at_presets and item.policy in PRESETS):
+            may_be = f"it may be {' or '.join(PRESETS)}, without constraints over the batch"
             raise InvalidRequestError(
-                "a batch is decided as a whole; leave it empty", field=f"requests[{row}].policy"
+                f"a batch is decided as a whole; leave it empty ({may_be})",
+                field=f"requests[{row}].policy",
             )
         requests.append(request)
     return requests
@@ -246,7 +255,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
     rule = (
         route_pb2.RULE_BATCH_OPTIMUM
         if batch.decided_jointly and reason in _BY_PRICE
-        else _RULES[reason]
+        else RULES[reason]
     )
     response = route_pb2.RouteResponse(
         request_id=decision.request_id,
@@ -258,7 +267,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         shadow_price=batch.shadow_prices[row],
         predictor_version=batch.versions.predictor,
         policy_version=batch.policy_versions[row],
-        degraded=batch.degraded,
+        degraded=batch.degraded or reason is Reason.GUARANTEE_BROKEN,
         truncated=batch.truncated[row],
         input_tokens=int(batch.input_tokens[row]),
         predicted_output_tokens=batch.output_tokens[row],
@@ -274,6 +283,9 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         unhealthy=decision.is_ill,
         latency_percentile=percentile,
         percentile_latency_ms=percentile_ms,
+        propensity=decision.propensity,
+        unexplored_model=decision.unexplored_model or None,
+        experiment_arm=None if batch.trials is None else batch.trials[row],
     )
     # Filled in place: a message that is made by itself is copied into the reply.
     why = response.reason
@@ -463,6 +475,7 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
         operating_point=_curve_point(pool, models.at),
         price_version=pool.prices.version,
         price_set_by=models.price_set_by,
+        presets=[preset_message(point) for point in models.presets],
     )
 
 
@@ -495,6 +508,16 @@ def _correction(found: ModelCorrection | None, tokens: float) -> dict[str, Any]:
 
 def _learned(factor: LearnedFactor) -> info_pb2.LearnedFactor:
     return info_pb2.LearnedFactor(factor=factor.factor, reports=factor.answers)
+
+
+def preset_message(point: PresetPoint) -> info_pb2.Preset:
+    """Converts a named point of the curve to its message."""
+    return info_pb2.Preset(
+        name=point.name,
+        mean_cost_usd=point.mean_cost_usd,
+        mean_score=point.mean_score,
+        shadow_price=point.price,
+    )
 
 
 def _curve_point(pool: Pool, point: CurvePoint) -> info_pb2.CurvePoint:

@@ -70,6 +70,9 @@ def batch(  # noqa: PLR0913 - one parameter per option
     alpha: Annotated[
         float, typer.Option(help="Take A standard deviations off each score.", metavar="A")
     ] = 0.0,
+    policy: Annotated[
+        str, typer.Option(help="Decide at economy, balanced or quality.", metavar="P")
+    ] = "",
     assignment: Annotated[
         Path | None,
         typer.Option(help="Carry out these decisions, of `pareto` or `batch`.", metavar="FILE"),
@@ -86,8 +89,9 @@ def batch(  # noqa: PLR0913 - one parameter per option
     They get the most quality that --budget-usd buys. With --min-mean-score and no budget they cost
     the least that reaches it. With --score-per-usd they make the best trade at that price. Within
     capacities, tenants' budgets and a mean latency, if given; with no constraint, each prompt is
-    decided as by `route`. What the service's budgets have left bounds them all. No model is called;
-    what the answers are expected to cost is booked, unless --dry-run is given.
+    decided as by `route`, by the --policy named, if any. What the service's budgets have left
+    bounds them all. No model is called; what the answers are expected to cost is booked, unless
+    --dry-run is given.
 
     --assignment gives each prompt the model that was decided for it before, at the cost that was
     shown then.
@@ -130,6 +134,8 @@ def batch(  # noqa: PLR0913 - one parameter per option
             decided = assignment_in(assignment, prompts)
             decided.apply(prompts.requests)
             constraints["budget_usd"] = budget_usd = decided.budget_usd
+        for request in prompts.requests:
+            request.policy = request.policy or policy
         phases.finish(f"read {count} prompts")
         phases.start(f"deciding {count} prompts")
         with service(address, timeout_s, prompts) as client:

@@ -184,8 +184,11 @@ def _grounds(config: Path | None, prompts: Path) -> "Grounds":
     from routoo.config.loading import load_settings
     from routoo.predictor.artifact import find_artifact, load_artifact
     from routoo.predictor.manager import in_process
+    from routoo.pricing.presets import PresetPrices
+    from routoo.pricing.prices import MEAN_COST
     from routoo.routing.money.operating_point import PricedSample
     from routoo.routing.pool import load_pool
+    from routoo.selector.lp.presets import PRESETS
 
     settings = load_settings(config)
     pool = load_pool(settings.pool)
@@ -200,7 +203,11 @@ def _grounds(config: Path | None, prompts: Path) -> "Grounds":
             prompts, pool, predictor, settings.limits, settings.tasks, phases.track
         )
         phases.finish(f"predicted {len(sample):,} prompts")
-    price = priced.price_for(settings.policy.max_mean_cost_usd)
+    presets = PresetPrices(priced.presets(), keeps_mean_cost=settings.policy.mean_cost_is_set)
+    price = priced.nearest_price(settings.policy.max_mean_cost_usd)
+    if settings.policy.mean_cost_is_set or settings.policy.name not in PRESETS:
+        price = priced.price_for(settings.policy.max_mean_cost_usd)
+    price, _ = presets.of(settings.policy.name, price, (MEAN_COST,))
     version = artifact.version_for(pool.predictor_names)
     return Grounds(sample, pool, priced, price, version)
 

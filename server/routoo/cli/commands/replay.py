@@ -15,14 +15,21 @@ from routoo.cli.options.common import AsJson, ConfigFile, print_json, show
 from routoo.cli.output.errors import FAILED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from routoo.telemetry.decision_log.what_if import Alternative
+    from routoo.telemetry.decision_log.columns import Logged
+    from routoo.telemetry.decision_log.otherwise import Alternative
 
 
 def _price(value: float | None) -> float | None:
     if value is not None and not (math.isfinite(value) and value >= 0):
         raise typer.BadParameter(f"{value} is not a number of at least 0.")
+    return value
+
+
+def _weight(value: float | None) -> float | None:
+    if value is not None and not value >= 1.0:
+        raise typer.BadParameter(f"{value} is not a number of at least 1.")
     return value
 
 
@@ -43,21 +50,51 @@ def replay(
             metavar="X",
         ),
     ] = None,
+    value: Annotated[
+        bool,
+        typer.Option(
+            "--value", help="Estimate quality and cost of the other way from what was reported."
+        ),
+    ] = False,
+    predictor: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --value: decide by the scores of this version folder.", metavar="FOLDER"
+        ),
+    ] = None,
+    most_weight: Annotated[
+        float | None,
+        typer.Option(
+            callback=_weight,
+            help="With --value: graded decisions that weigh more do not count; 500.",
+            metavar="W",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide again what a service has logged.
 
     Alone: reproduces every decision bit for bit; one that comes out otherwise is shown, exit code
     1. With --policy, --price or --config: what would have been decided with that policy, at that
-    price, or by a service with those settings (its pool, prices of models and policy).
+    price, or by a service with those settings (its pool, prices of models and policy). With
+    --value: what that would have been worth, with confidence intervals; exit code 1 where the log
+    cannot tell.
     """
     from time import perf_counter
 
     from routoo.cli.output import replay_screens
+    from routoo.selector.lp.presets import PRESETS
+    from routoo.telemetry.decision_log.preset_price import preset_price
     from routoo.telemetry.decision_log.reader import read_logs
     from routoo.telemetry.decision_log.replay import reproduce
     from routoo.telemetry.decision_log.what_if import what_if
 
+    if value:
+        other = _instead(policy or "", price, config)
+        _show_value(logs, other, predictor, most_weight, as_json=as_json)
+        return
+    if predictor is not None:
+        raise typer.BadParameter("--predictor goes with --value.")
     instead = None
     if policy is not None or price is not None or config is not None:
         instead = _instead(policy or "", price, config)
@@ -65,6 +102,8 @@ def replay(
         started_s = perf_counter()
         log = read_logs(logs)
         log.findings += log.not_replayed
+        if config is None and policy in PRESETS and price is None:
+            instead = _instead(policy, preset_price(log, policy), None)
         if instead is not None:
             compared = what_if(log, instead)
             seconds = perf_counter() - started_s
@@ -85,6 +124,56 @@ def replay(
     raise typer.Exit(FAILED if found.mismatches else 0)
 
 
+def _show_value(
+    logs: list[Path],
+    instead: "Alternative",
+    predictor: Path | None,
+    most_weight: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Shows the value of the other way, or why the log cannot tell it."""
+    from routoo.cli.output import value_screen
+    from routoo.telemetry.decision_log.off_policy.grounds import LineExtras, ValueGrounds
+    from routoo.telemetry.decision_log.off_policy.value import MOST_WEIGHT, judge_policy
+    from routoo.telemetry.decision_log.reader import read_logs
+
+    with _uncollected():
+        log = read_logs(logs)
+        extras = LineExtras.read(dict.fromkeys(logs), prompts=predictor is not None)
+        again = None if predictor is None else _predict(predictor, extras.prompts)
+        grounds = ValueGrounds.of(log, instead, extras.propensities, again)
+    by = "" if predictor is None else f", by the predictor {predictor}"
+    limit = MOST_WEIGHT if most_weight is None else most_weight
+    found = judge_policy(grounds, instead.text + by, most_weight=limit)
+    findings = [*log.findings, *log.not_replayed]
+    if as_json:
+        print_json(value_screen.value_json(found, findings))
+    else:
+        show(value_screen.value_screen(found))
+    _tell(findings)
+    refusals = [one.refusal for one in (found.quality, found.cost_usd) if one.refusal]
+    _tell([f"cannot tell: {one}" for one in dict.fromkeys(refusals)])
+    raise typer.Exit(FAILED if refusals else 0)
+
+
+def _predict(folder: Path, prompts: "Mapping[str, str]") -> "Callable[[Logged], Logged]":
+    from routoo.cli.output.progress import Phases
+    from routoo.config.sections.predictor import PredictorSettings
+    from routoo.predictor.artifact import load_artifact
+    from routoo.predictor.manager import in_process
+    from routoo.telemetry.decision_log.off_policy.reprediction import predicted_again
+
+    made = in_process(PredictorSettings(), load_artifact(folder))
+
+    def again(logged: "Logged") -> "Logged":
+        with Phases(sys.stderr if sys.stderr.isatty() else None) as phases:
+            phases.start("predicting the prompts")
+            return predicted_again(logged, prompts, made, phases.track)
+
+    return again
+
+
 @contextmanager
 def _uncollected() -> "Iterator[None]":
     """Stops the garbage collector: searching a log's objects for cycles took half the time."""
@@ -96,7 +185,7 @@ def _uncollected() -> "Iterator[None]":
 
 
 def _instead(policy: str, price: float | None, config: Path | None) -> "Alternative":
-    from routoo.telemetry.decision_log.what_if import OtherPolicy, OtherService
+    from routoo.telemetry.decision_log.otherwise import OtherPolicy, OtherService
 
     if config is None:
         return OtherPolicy(policy, price)
@@ -106,10 +195,10 @@ def _instead(policy: str, price: float | None, config: Path | None) -> "Alternat
     overrides = {"policy": {"name": policy}} if policy else None
     parts = load_components(load_settings(config, overrides))
     policies = parts.policies
-    at = parts.price if price is None else price
+    at = parts.price_in_force if price is None else price
     return OtherService(policies.in_force, parts.pool, at, str(config), policies.unsure)
 
 
 def _tell(findings: list[str]) -> None:
     for finding in findings:
-        print(f"routoo: {finding}", file=sys.stderr)  # noqa: T201
+        print(f"warning: {finding}", file=sys.stderr)  # noqa: T201

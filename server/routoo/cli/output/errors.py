@@ -30,10 +30,16 @@ _BATCH_ITEM: Final = re.compile(r"requests\[(\d+)\](?:\.|: )")
 
 
 class CommandError(RoutooError):
-    """Ends a command with ``exit_code``; the message is the line for stderr."""
+    """Ends a command with ``exit_code``; the message is the line for stderr.
 
-    def __init__(self, message: str, exit_code: int = BAD_INPUT) -> None:
+    ``is_printed`` tells that stdout has the command's object already, and gets none of the error.
+    """
+
+    def __init__(
+        self, message: str, exit_code: int = BAD_INPUT, *, is_printed: bool = False
+    ) -> None:
         self.exit_code = exit_code
+        self.is_printed = is_printed
         super().__init__(message)
 
 

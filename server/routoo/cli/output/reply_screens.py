@@ -260,7 +260,12 @@ def models(response: ListModelsResponse) -> list[Block]:
         )
         for model, cost, other in zip(response.models, costs, others, strict=True)
     ]
-    return [TextTable(columns, rows), *_limits(response), *_operating_point(response)]
+    return [
+        TextTable(columns, rows),
+        *_limits(response),
+        *_operating_point(response),
+        *preset_points(response),
+    ]
 
 
 def _limits(response: ListModelsResponse) -> list[Block]:
@@ -375,7 +380,25 @@ def curve(response: ListModelsResponse) -> list[Block]:
         ]
         chosen = point == here
         rows.append(Row(cells, "good" if chosen else "", marked=chosen))
-    return [TextTable(columns, rows), *_operating_point(response)]
+    return [TextTable(columns, rows), *_operating_point(response), *preset_points(response)]
+
+
+def preset_points(response: ListModelsResponse | GetInfoResponse) -> list[Block]:
+    """Shows what each preset costs and scores; empty where the service tells none."""
+    if not response.presets:
+        return []
+    columns = [
+        Column("preset"),
+        Column("mean cost", "right"),
+        Column("mean score", "right"),
+        Column("score per $", "right"),
+    ]
+    costs = usd_column([one.mean_cost_usd for one in response.presets])
+    rows = [
+        Row([one.name, cost, score(one.mean_score), price(one.shadow_price)])
+        for one, cost in zip(response.presets, costs, strict=True)
+    ]
+    return [TextLine(""), TextTable(columns, rows)]
 
 
 def _shares(point: CurvePoint) -> str:
@@ -418,7 +441,7 @@ def info(response: GetInfoResponse) -> list[Block]:
         facts.append(("health", health.summary(response.health)))
     if response.HasField("shadow"):
         facts.append(("shadow", _shadow(response.shadow)))
-    return [Facts(facts)]
+    return [Facts(facts), *preset_points(response)]
 
 
 def _corrections(corrections: Corrections) -> str:

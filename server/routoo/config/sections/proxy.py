@@ -12,9 +12,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from routoo.config.section import Section
 
-ApiForm = Literal["openai", "anthropic"]
-"""openai: chats, responses and completions. anthropic: messages and the counting of their tokens.
-"""
+ApiForm = Literal["openai", "anthropic", "chat", "responses", "completions"]
+"""chat, responses, completions: OpenAI's three APIs. openai: all of these. anthropic: messages and
+the counting of their tokens."""
 EVERY_MODEL: Final = "*"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -46,7 +46,8 @@ class UpstreamSettings(Section):
     base_url: Annotated[str, AfterValidator(_base_url)] | None = None
     """The address up to and including the version. Unset: that of a known provider."""
     apis: tuple[ApiForm, ...] | None = Field(default=None, min_length=1)
-    """The forms of requests that it takes. Unset: those of a known provider, or else openai."""
+    """The forms of requests that it takes: anthropic, openai, or of OpenAI's APIs chat, responses
+    and completions. Unset: those of a known provider, or else openai."""
     api_key_env: str | None = None
     """Environment variable that holds the key. Unset: that of a known provider, or else none."""
     api_key_file: Path | None = None
@@ -93,14 +94,14 @@ KNOWN: Final[Mapping[str, UpstreamSettings]] = {
     ),
     "google": UpstreamSettings(
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",
-        apis=("openai",),
+        apis=("chat",),
         api_key_env="GEMINI_API_KEY",
     ),
     "deepseek": UpstreamSettings(
-        base_url="https://api.deepseek.com/v1", apis=("openai",), api_key_env="DEEPSEEK_API_KEY"
+        base_url="https://api.deepseek.com/v1", apis=("chat",), api_key_env="DEEPSEEK_API_KEY"
     ),
     "mistralai": UpstreamSettings(
-        base_url="https://api.mistral.ai/v1", apis=("openai",), api_key_env="MISTRAL_API_KEY"
+        base_url="https://api.mistral.ai/v1", apis=("chat",), api_key_env="MISTRAL_API_KEY"
     ),
     EVERY_MODEL: UpstreamSettings(
         base_url="https://openrouter.ai/api/v1",

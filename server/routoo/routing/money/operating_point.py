@@ -12,6 +12,7 @@ from routoo.errors import ConfigError, InfeasibleError
 from routoo.routing.corrections.factors import corrected_tokens
 from routoo.routing.estimates import costs_usd_of
 from routoo.selector.lp.frontier import frontier, price_for_mean_cost
+from routoo.selector.lp.presets import preset_points
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import Lp, round_scores
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from routoo.predictor.artifact import CalibrationSample
     from routoo.routing.corrections.factors import Factors
     from routoo.routing.pool import Pool
+    from routoo.selector.lp.presets import PresetPoint
     from routoo.selector.policies.base import Policy
 
 # A vertex of the curve is the choice just above its price, see ``Frontier.price``.
@@ -107,6 +109,10 @@ class PricedSample:
         except ConfigError:
             cheapest = frontier(self.scores, self.costs_usd, self._mask, points=2).price[0]
             return float(cheapest) * _ABOVE
+
+    def presets(self) -> list[PresetPoint]:
+        """Returns the points of the curve that have a name, the cheapest first."""
+        return preset_points(self.scores, self.costs_usd, self._mask)
 
     def point_at(self, price: float, policy: Policy | None = None) -> CurvePoint:
         """Returns the sample's mean cost and score when a policy decides it at a price.

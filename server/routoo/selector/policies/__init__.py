@@ -24,6 +24,9 @@ POLICIES: Final[Mapping[str, str]] = {
     "round_robin": "RoundRobin",
     "guarantee": "Guarantee",
     "cascade": "Cascade",
+    "economy": "Economy",
+    "balanced": "Balanced",
+    "quality": "Quality",
 }
 """The class of each policy, in the module of the policy's name."""
 

@@ -72,3 +72,16 @@ def usage_cost_usd(
     if not tier and pool.arms is not None:
         tier = pool.arms.service_tiers[column]
     return cost_nano_usd(pool.prices.tariffs[column], usage, priced_s, tier) / NANO_PER_USD
+
+
+def cost_again_usd(
+    report: Report, pool: Pool, column: int, estimates: Estimates, row: int
+) -> float:
+    """Returns the cost of the usage at the pool's prices, else the reported one; NaN: unknown.
+
+    The arguments are those of ``usage_cost_usd``.
+    """
+    billed_usd = usage_cost_usd(report, pool, column, estimates, row)
+    if billed_usd is None:
+        return float("nan") if report.cost_usd is None else report.cost_usd
+    return billed_usd

@@ -149,6 +149,31 @@ def test_the_nearest_entry_counts(pool: Pool) -> None:
         assert (target.provider.name, target.upstream_model) == (entry, name)
 
 
+def test_a_provider_gets_only_requests_of_its_apis(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = upstreams(
+        pool,
+        **{
+            "openai": {"base_url": HERE, "apis": ["chat", "responses"]},
+            "*": {"base_url": HERE, "apis": ["openai"]},
+        },
+    )
+    targets: dict[Any, str] = {}
+    for api in ("chat", "responses", "completions"):
+        target = found.target("openai/one", api)  # type: ignore[arg-type]
+        assert target is not None
+        targets[api] = target.provider.name
+    assert targets == {"chat": "openai", "responses": "openai", "completions": "*"}
+    assert found.target("openai/one", "messages") is None
+    assert found.offered("messages", PROCESSOR) is None
+    monkeypatch.setenv("GEMINI_API_KEY", "key")
+    google = upstreams(load_pool(None), known=True)
+    assert google.target("google/gemini-3.5-flash", "chat") is not None
+    assert google.target("google/gemini-3.5-flash", "responses") is None
+    assert google.offered("responses", PROCESSOR) is None
+
+
 def test_a_model_without_its_key_is_left_out_until_there_is_one(pool: Pool, tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("")

@@ -13,9 +13,10 @@ from routoo.routing.outcome import OutcomeReport
 from routoo.routing.request import PromptRequest
 from routoo.selector.policies.best import Best
 from routoo.tariffs.usage import Usage
+from routoo.telemetry.decision_log.otherwise import OtherService
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
-from routoo.telemetry.decision_log.what_if import OtherService, what_if
+from routoo.telemetry.decision_log.what_if import what_if
 from support.logged_engine import lines_of, logged_engine
 from support.tiny_engine import outcomes
 from support.tiny_money import hourly, spending

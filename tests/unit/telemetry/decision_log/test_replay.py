@@ -17,9 +17,10 @@ from routoo.selector.policies.best import Best
 from routoo.selector.policies.cheapest import Cheapest
 from routoo.tariffs.usage import Usage
 from routoo.telemetry.decision_log.header import Setup
+from routoo.telemetry.decision_log.otherwise import OtherPolicy, OtherService
 from routoo.telemetry.decision_log.reader import DecisionLogError, read_logs
 from routoo.telemetry.decision_log.replay import reproduce
-from routoo.telemetry.decision_log.what_if import OtherPolicy, OtherService, what_if
+from routoo.telemetry.decision_log.what_if import what_if
 from support.logged_engine import lines_of, logged_engine, rewritten
 from support.tiny_engine import outcomes
 from support.tiny_money import NOW_NS, hourly, spending
@@ -372,5 +373,5 @@ async def test_another_price_and_other_pools_are_played_through(
     stranger = Pool.of((ModelSpec.model_validate({**SPECS[0], "name": "new"}),))
     with pytest.raises(DecisionLogError, match="no predictions of model new; leave it out"):
         what_if(log, OtherService(Best(), stranger, 1.0, "other.yaml"))
-    with pytest.raises(DecisionLogError, match="settings of policy threshold; it knows best, che"):
+    with pytest.raises(DecisionLogError, match="settings of policy threshold; it knows bal"):
         what_if(log, OtherPolicy("threshold"))

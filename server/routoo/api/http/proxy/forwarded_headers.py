@@ -68,7 +68,7 @@ def to_provider(
     own = {**dict(added), **settings.headers}
     key = provider.key.value
     if key:
-        anthropic = provider.forms == ("anthropic",)
+        anthropic = provider.apis == {"messages"}
         own.setdefault(*(("x-api-key", key) if anthropic else ("authorization", f"Bearer {key}")))
     gone = _of_connection(headers)
     found: list[Header] = []
@@ -82,7 +82,7 @@ def to_provider(
         text = name.decode("latin-1")
         if text not in own:
             found.append((text, value.decode("latin-1")))
-    if "anthropic" in provider.forms and not any(name == "anthropic-version" for name, _ in found):
+    if "messages" in provider.apis and not any(name == "anthropic-version" for name, _ in found):
         own.setdefault(*_ANTHROPIC_VERSION)
     if identity:
         own.setdefault("accept-encoding", "identity")

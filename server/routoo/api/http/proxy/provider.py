@@ -22,9 +22,10 @@ from routoo.errors import ConfigError
 from routoo.routing.health.failures import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from routoo.api.http.proxy.keys import ProviderKey
+    from routoo.api.llm.body import Api
     from routoo.config.sections.proxy import ApiForm, UpstreamSettings
 
     Header = tuple[str, str]
@@ -36,6 +37,13 @@ _MOST_HEADER_BYTES: Final = 64 * 1024
 # aiohttp sends larger bytes in one piece, which holds the loop.
 _STREAMED_BYTES: Final = 512 * 1024
 _STATUSES: Final = {Cause.TIMEOUT: 504, Cause.NONE: 503}
+_SPOKEN: Final[Mapping[ApiForm, tuple[Api, ...]]] = {
+    "openai": ("chat", "responses", "completions"),
+    "chat": ("chat",),
+    "responses": ("responses",),
+    "completions": ("completions",),
+    "anthropic": ("messages",),
+}
 _OURS: Final = ("user-agent", "accept", "accept-encoding", "content-type")
 
 
@@ -154,7 +162,7 @@ class Provider:
         assert settings.base_url is not None  # noqa: S101 - the caller has completed the entry
         self.name = name
         self.settings = settings
-        self.forms: tuple[ApiForm, ...] = settings.apis or ()
+        self.apis = frozenset(api for form in settings.apis or () for api in _SPOKEN[form])
         self.key = key
         self._base_url = settings.base_url
         self._proxy = _proxy_of(settings.base_url)

@@ -16,16 +16,10 @@ if TYPE_CHECKING:
 
     from routoo.api.llm.body import Api
     from routoo.config.sections.processor import ProcessorSettings
-    from routoo.config.sections.proxy import ApiForm, ProxySettings
+    from routoo.config.sections.proxy import ProxySettings
     from routoo.routing.pool import Pool
 
-FORMS: Final[Mapping[Api, ApiForm]] = {
-    "chat": "openai",
-    "responses": "openai",
-    "completions": "openai",
-    "messages": "anthropic",
-}
-"""The form in which each API is spoken."""
+APIS: Final[tuple[Api, ...]] = ("chat", "responses", "completions", "messages")
 _INHERITED: Final = ("base_url", "apis", "api_key_env", "cut_provider")
 
 
@@ -62,8 +56,8 @@ class Upstreams:
         providers = {model.name: model.provider or model.name for model in pool.models}
         _check_names(settings, providers)
         self._providers: dict[str, Provider] = {}
-        self._targets: dict[tuple[str, ApiForm], tuple[UpstreamTarget, ...]] = {}
-        self._offered: dict[ApiForm, tuple[str, ...] | None] = {}
+        self._targets: dict[tuple[str, Api], tuple[UpstreamTarget, ...]] = {}
+        self._offered: dict[Api, tuple[str, ...] | None] = {}
         self._offered_by: ProcessorSettings | None = None
         self._lacking: list[bool] = []
         for model in self._models:
@@ -71,16 +65,13 @@ class Upstreams:
                 self._target(model, name, one)
                 for name, one in _entries(settings, model, providers[model])
             ]
-            for form in FORMS.values():
-                speaking = tuple(one for one in found if form in one.provider.forms)
-                self._targets[model, form] = speaking
+            for api in APIS:
+                speaking = tuple(one for one in found if api in one.provider.apis)
+                self._targets[model, api] = speaking
 
     def target(self, model: str, api: Api) -> UpstreamTarget | None:
         """Returns where a request for a model of the pool goes; None: nowhere."""
-        return self._first(model, FORMS[api])
-
-    def _first(self, model: str, form: ApiForm) -> UpstreamTarget | None:
-        found = self._targets.get((model, form), ())
+        found = self._targets.get((model, api), ())
         return next((one for one in found if not one.provider.key.is_lacking), None)
 
     def offered(self, api: Api, settings: ProcessorSettings) -> tuple[str, ...] | None:
@@ -97,14 +88,13 @@ class Upstreams:
         if lacking != self._lacking or settings is not self._offered_by:
             self._offered.clear()
             self._lacking, self._offered_by = lacking, settings
-        form = FORMS[api]
-        if form not in self._offered:
-            self._offered[form] = self._offer(form, settings)
-        return self._offered[form]
+        if api not in self._offered:
+            self._offered[api] = self._offer(api, settings)
+        return self._offered[api]
 
-    def _offer(self, form: ApiForm, settings: ProcessorSettings) -> tuple[str, ...] | None:
-        speak = settings.messages_models if form == "anthropic" else settings.openai_models
-        reached = {model for model in self._models if self._first(model, form) is not None}
+    def _offer(self, api: Api, settings: ProcessorSettings) -> tuple[str, ...] | None:
+        speak = settings.messages_models if api == "messages" else settings.openai_models
+        reached = {model for model in self._models if self.target(model, api) is not None}
         if len(reached) == len(self._models):
             return speak
         pool = self._pool
@@ -121,7 +111,7 @@ class Upstreams:
         return tuple(
             model
             for model in self._models
-            if any(self._first(model, form) is not None for form in FORMS.values())
+            if any(self.target(model, api) is not None for api in APIS)
         )
 
     def findings(self) -> list[str]:
@@ -136,8 +126,8 @@ class Upstreams:
             {
                 one.provider.key.origin
                 for model in missed
-                for form in FORMS.values()
-                for one in self._targets[model, form]
+                for api in APIS
+                for one in self._targets[model, api]
             }
         )
         keys = f" set a key ({', '.join(lacking)}), or" if lacking else ""

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routoo.telemetry.decision_log.off_policy.feedback import effective_sample_size
 from routoo_export.errors import OutcomeError
 from routoo_export.network.network import predict
 from routoo_export.outcomes.outcomes import Outcomes
@@ -25,7 +26,6 @@ from routoo_export.training.supervision.partial_feedback import (
     LogWeights,
     doubly_robust_scores,
     draw_log,
-    effective_sample_size,
     logged_rows,
     read_logged,
     weighted_rows,

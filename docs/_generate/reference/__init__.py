@@ -1,0 +1,1 @@
+"""Reference pages that are made of the code itself, so that none can be out of date."""

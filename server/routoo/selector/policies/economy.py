@@ -1,0 +1,14 @@
+"""``economy``: the rule of ``lp`` at the cheapest point that keeps 80 % of what money buys.
+
+The price of this point of the pool's cost-quality curve, see ``routoo.selector.lp.presets``, stands
+in the case like any other price.
+"""
+
+from dataclasses import dataclass
+
+from routoo.selector.policies.lp import Lp
+
+
+@dataclass(frozen=True, slots=True)
+class Economy(Lp):
+    """Chooses the highest score minus cost at the price of the point."""
