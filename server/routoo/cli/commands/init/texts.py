@@ -49,6 +49,7 @@ def settings_text(
             "name": answers.preset,
             "offered": [one for one in PRESETS if one != answers.preset],
         },
+        "processor": {"route_names": ["auto", *(f"auto:{one}" for one in PRESETS)]},
         # Only what is listed is asked, whatever other keys stand in the environment.
         "proxy": {"known_providers": False, "upstreams": upstreams},
     }
