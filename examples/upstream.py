@@ -33,7 +33,7 @@ class Provider(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that the server looks for
+    def do_GET(self) -> None:
         """Lists some models; it answers for any other, too."""
         if self.path.endswith("/models"):
             listed = [{"id": name, "object": "model", "owned_by": "nobody"} for name in MODELS]

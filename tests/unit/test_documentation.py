@@ -152,6 +152,22 @@ def test_links_lead_to_files(document: Path) -> None:
             assert anchor in anchors_of(there), link
 
 
+@pytest.mark.parametrize("folder", ["server", "export", "deploy", "examples", "proto", "tests"])
+def test_the_code_names_pages_that_there_are(folder: str) -> None:
+    texts = [
+        path
+        for ending in ("*.py", "*.yaml", "*.proto", "*.html", "*.md")
+        for path in (ROOT / folder).rglob(ending)
+        if "prompts" not in path.parts
+    ]
+    named = {
+        (str(path.relative_to(ROOT)), page)
+        for path in texts
+        for page in re.findall(r"\bdocs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
+    }
+    assert [(path, page) for path, page in sorted(named) if not (ROOT / page).is_file()] == []
+
+
 @pytest.mark.parametrize(
     ("file", "kind"),
     [("examples/config.yaml", "settings"), ("server/routoo/routing/default_pool.yaml", "pool")],
