@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.telemetry.decision_log.header import Setup
+    from routoo.telemetry.decision_log.prompts.lines import PromptLines
     from routoo.telemetry.decision_log.writer import LogHead
 
 ASKED: Final[dict[str, Any]] = {
@@ -53,7 +54,7 @@ class BatchRecord:
         prepared: the input of the choice, of the whole batch.
         chosen: the choice before the money was booked, of the whole batch.
         batch: the decisions, of the whole batch.
-        prompts: whether the prompts are logged, too.
+        prompts: what is kept of the prompts.
     """
 
     setup: Setup
@@ -63,7 +64,7 @@ class BatchRecord:
     prepared: Prepared
     chosen: Chosen
     batch: DecidedBatch
-    prompts: bool
+    prompts: PromptLines
 
     @property
     def heads(self) -> tuple[LogHead, ...]:
@@ -85,8 +86,10 @@ class BatchRecord:
             common = {"batch": self.prepared.ids[0]}
             head = {"kind": "batch", "id": common["batch"], "decisions": len(self.rows)}
             yield orjson.dumps({**head, "constraints": constraints}, option=_LINE)
-        for row in self.rows.tolist():
-            yield orjson.dumps(self._values(row, common), option=_LINE)
+        rows = self.rows.tolist()
+        prompts = self.prompts.fields([self.requests[row].text for row in rows])
+        for row, prompt in zip(rows, prompts, strict=True):
+            yield orjson.dumps(self._values(row, common) | prompt, option=_LINE)
 
     def _values(self, row: int, common: dict[str, Any]) -> dict[str, Any]:
         batch, estimates = self.batch, self.batch.estimates
@@ -134,8 +137,6 @@ class BatchRecord:
         for name, flag in (("degraded", batch.degraded), ("truncated", batch.truncated[row])):
             if flag:
                 values[name] = True
-        if self.prompts:
-            values["prompt"] = request.text
         return values
 
     def _odds(self, row: int) -> dict[str, Any]:
