@@ -20,6 +20,7 @@ from routoo.cli.commands.batch import batch
 from routoo.cli.commands.calibrate import calibrate
 from routoo.cli.commands.escalate import escalate
 from routoo.cli.commands.health import health
+from routoo.cli.commands.learning import learning
 from routoo.cli.commands.log import explain, tail
 from routoo.cli.commands.money import budgets, report
 from routoo.cli.commands.pareto import pareto
@@ -159,6 +160,7 @@ app.command()(tail)
 app.command()(with_connection(models))
 app.command()(with_connection(info))
 app.command()(with_connection(health))
+app.command()(with_connection(learning))
 app.command()(with_connection(budgets))
 app.command()(with_connection(report))
 app.command()(spend)

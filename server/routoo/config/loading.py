@@ -49,6 +49,7 @@ _SERVICE_LINK = re.compile(
 FILE_SETTINGS = (
     "corrections.path",
     "decision_log.path",
+    "learning.path",
     "ledger.journal",
     "policy.cascade",
     "policy.guarantee.labels",

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from routoo.engine.corrections.learner import LearningState
     from routoo.routing.arms.limit_rows import LimitState
+    from routoo.routing.corrections.scores.table import ModelAbility
     from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.health.overview import HealthOverview
     from routoo.routing.money.operating_point import CurvePoint
@@ -35,6 +37,7 @@ class ModelsOverview:
         health: the health of models and providers; None: nobody watches it.
         limits: the limits of providers, in the order of the pool's rows.
         presets: the points of the curve that have a name, the cheapest first.
+        learned: [m], what was learned of each model's scores; None: nothing is.
     """
 
     pool: Pool
@@ -50,6 +53,7 @@ class ModelsOverview:
     health: HealthOverview | None = None
     limits: Sequence[LimitState] = ()
     presets: Sequence[PresetPoint] = ()
+    learned: Sequence[ModelAbility] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class EngineInfo:
         corrections: the corrections in force; None: predictions are taken as they are.
         health: the health of models and providers; None: nobody watches it.
         presets: the points of the curve that have a name, the cheapest first.
+        learning: the learned scores in force; None: none are learned.
     """
 
     predictor_version: str
@@ -102,3 +107,4 @@ class EngineInfo:
     corrections: CorrectionsInfo | None = None
     health: HealthOverview | None = None
     presets: Sequence[PresetPoint] = ()
+    learning: LearningState | None = None

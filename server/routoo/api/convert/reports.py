@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from routoo import __version__
 from routoo.api.convert.health import health_message, reported_failure
+from routoo.api.convert.learning import learning_message
 from routoo.api.convert.messages import optional_number, preset_message, route_response
 from routoo.errors import InvalidRequestError
 from routoo.routing.escalation import EscalationRequest
@@ -205,6 +206,7 @@ def info_response(
             latency_reports=info.corrections.latency_reports,
         ),
         health=health_message(info.health),
+        learning=learning_message(info.learning),
         presets=[preset_message(point) for point in info.presets],
     )
 
