@@ -8,6 +8,10 @@ regression; McCormick, Raftery, Madigan and Burd 2012, Biometrics 68), whose pre
 variance of the score at the present estimate. As the offsets of the kinds are independent given a,
 two sums per kind hold all that was seen, and the posterior is exact in closed form.
 
+Scores between 0 and 1 scatter less than right and wrong answers do. How much less is learned, too
+(the dispersion of quasi-likelihood; Wedderburn 1974, Biometrika 61), and tells so much more of the
+offset.
+
 Older answers fade by exponential forgetting. A jump is found by a cumulative sum of
 log-likelihood ratios on each side (Page 1954; by Lorden 1971 there are exp(threshold) reports or
 more between false alarms): what was seen before it is dropped, and the predictor is believed less.
@@ -16,6 +20,7 @@ more between false alarms): what was seen before it is dropped, and the predicto
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import exp, log
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -34,6 +39,9 @@ _LEAST_INFORMATION = 0.02
 # A jump that is looked for, in logits, and the evidence that there is one.
 _JUMP = 1.5
 _ALARM = 7.0
+# The least dispersion, and the variance that is assumed to have been seen of right and wrong.
+_LEAST_DISPERSION = 0.1
+_ASSUMED_VARIANCE = 2.0
 _BACK = 0.5  # logits; a model that fell is back when its offset is no further below 0
 _CLOSEST = 1e-3  # a prediction is taken to be no nearer to 0 or 1
 
@@ -112,6 +120,8 @@ class Ability:
         rises: what speaks for a rise.
         at: the table's number of reports when it was last changed.
         fallen: whether it fell and has not come back.
+        missed: the faded sum of squares by which scores missed their estimates.
+        scatter: the same sum, if all answers were right or wrong.
     """
 
     told_variance: float
@@ -123,6 +133,8 @@ class Ability:
     rises: Change = _NO_CHANGE
     at: float = 0.0
     fallen: bool = False
+    missed: float = 0.0
+    scatter: float = 0.0
 
     @classmethod
     def before(cls, predicted: float, std: float | None) -> Self:
@@ -162,8 +174,12 @@ class Ability:
         """
         here = self.offset(answer.kind).mean
         p = chance(logit(answer.predicted) + beside + here)
-        information = weight * max(p * (1.0 - p), _LEAST_INFORMATION)
-        moment = information * here + weight * (answer.score - p)
+        missed = kept * self.missed + weight * (answer.score - p) ** 2
+        scatter = kept * self.scatter + weight * p * (1.0 - p)
+        dispersion = (missed + _ASSUMED_VARIANCE) / (scatter + _ASSUMED_VARIANCE)
+        counts = weight / min(max(dispersion, _LEAST_DISPERSION), 1.0)
+        information = counts * max(p * (1.0 - p), _LEAST_INFORMATION)
+        moment = information * here + counts * (answer.score - p)
         seen = {kind: (kept * one, kept * two) for kind, (one, two) in self.seen.items()}
         before = seen.get(answer.kind, (0.0, 0.0))
         seen[answer.kind] = (before[0] + information, before[1] + moment)
@@ -185,7 +201,15 @@ class Ability:
                 rises=_NO_CHANGE,
                 fallen=jump is falls,
             )
-        changed = replace(self, seen=seen, reports=self.reports + 1, falls=falls, rises=rises)
+        changed = replace(
+            self,
+            seen=seen,
+            reports=self.reports + 1,
+            falls=falls,
+            rises=rises,
+            missed=missed,
+            scatter=scatter,
+        )
         if self.fallen and changed.offset(answer.kind).mean > -_BACK:
             return replace(changed, fallen=False)
         return changed
@@ -207,6 +231,8 @@ class Ability:
             "rises": list(self.rises),
             "at": self.at,
             "fallen": self.fallen,
+            "missed": self.missed,
+            "scatter": self.scatter,
         }
 
     @classmethod
@@ -218,21 +244,15 @@ class Ability:
         """
         seen = {str(kind): (float(one), float(two)) for kind, (one, two) in values["seen"].items()}
         falls, rises = (Change(*map(float, values[name])) for name in ("falls", "rises"))
-        told, prior, at = (
-            float(values[name]) for name in ("told_variance", "prior_variance", "at")
-        )
-        figures = [
-            told,
-            prior,
-            at,
-            *falls,
-            *rises,
-            *(one for sums in seen.values() for one in sums),
-        ]
+        names = ("told_variance", "prior_variance", "at", "missed", "scatter")
+        told, prior, at, missed, scatter = (float(values[name]) for name in names)
+        figures = [told, prior, at, missed, scatter, *falls, *rises, *chain(*seen.values())]
         if not np.isfinite(figures).all():
             raise ValueError("a figure is not finite")
-        reports, jumps = int(values["reports"]), int(values["jumps"])
-        return cls(told, prior, seen, reports, jumps, falls, rises, at, bool(values["fallen"]))
+        reports, jumps, fallen = int(values["reports"]), int(values["jumps"]), values["fallen"]
+        return cls(
+            told, prior, seen, reports, jumps, falls, rises, at, bool(fallen), missed, scatter
+        )
 
     @property
     def common(self) -> Offset:
