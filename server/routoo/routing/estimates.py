@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from routoo.predictor.base import Prediction
     from routoo.routing.corrections.factors import Factors
+    from routoo.routing.corrections.scores.in_force import LearnedScores
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
 
@@ -71,6 +72,10 @@ class Estimates:
             None: no request names one.
         percentile_factors: [n, m], by which latencies are multiplied for that; None: all are 1.
         correction: the factors in force, of which those are rows; None: all are 1.
+        plain_scores: [n, m], the scores as predicted, where others were learned; else None.
+        plain_std: [n, m], the same of ``score_std``.
+        score_odds: [n, m], by which the odds of ``plain_scores`` are multiplied.
+        learned: the learned scores in force, of which those are rows; None: they change nothing.
     """
 
     scores: NDArray[np.float64]
@@ -97,6 +102,10 @@ class Estimates:
     percentiles: NDArray[np.int64] | None = None
     percentile_factors: NDArray[np.float64] | None = None
     correction: Factors | None = None
+    plain_scores: NDArray[np.float64] | None = None
+    plain_std: NDArray[np.float64] | None = None
+    score_odds: NDArray[np.float64] | None = None
+    learned: LearnedScores | None = None
 
     @property
     def reserved_usd(self) -> NDArray[np.float64]:
