@@ -34,7 +34,7 @@ from routoo.routing.decision import (
 )
 from routoo.routing.joint import frontier_of, solve_jointly
 from routoo.routing.money.affordable import affordable_output_tokens
-from routoo.routing.sessions.stay import chosen_by, in_turn, turns_of
+from routoo.routing.sessions.stay import in_turn, turns_of
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import reasons
 from routoo.selector.reason import Reason
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
-    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
+    from routoo.routing.sessions.stay import SessionTurns
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.policies.base import Policy
     from routoo.telemetry.decision_log.log import Recorder
@@ -330,7 +331,7 @@ class Decider:
         names = [request.policy for request in requests]
         if names.count(names[0]) == len(names):
             policy = self._policies.named[names[0]]
-            choice, codes, turns = chosen_by(policy, case, prepared.turns)
+            choice, codes, turns = _chosen_by(policy, case, prepared.turns)
             everything = np.ones(len(names), np.bool_)
             if not again:
                 self._compare(policy, prepared, choice, everything)
@@ -345,7 +346,7 @@ class Decider:
         for name in set(names):
             policy = self._policies.named[name]
             rows = np.array([one == name for one in names])
-            chosen, why, after = chosen_by(policy, case, prepared.turns)
+            chosen, why, after = _chosen_by(policy, case, prepared.turns)
             choice[rows] = chosen[rows]
             codes[rows] = why[rows]
             priced[rows] = policy.at_price
@@ -528,6 +529,15 @@ class Decider:
             request.answers,
             longest_of_fallbacks,
         )
+
+
+def _chosen_by(
+    policy: Policy, case: Case, turns: SessionTurns | None
+) -> tuple[IndexArray, ReasonArray, SessionTurns | None]:
+    if turns is not None:
+        return turns.chosen_by(policy)
+    choice = policy.choose(case)
+    return choice, policy.explain(case, choice), None
 
 
 def _chosen(figures: FloatArray, choice: IndexArray) -> list[float]:
