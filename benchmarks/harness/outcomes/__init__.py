@@ -1,1 +1,1 @@
-"""Judgements of choices by outcomes that are known whole: by hindsight, and by logs of them."""
+"""Benchmarks on real outcomes: held-out figures, hindsight, logs, promises under drift."""
