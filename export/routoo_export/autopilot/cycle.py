@@ -261,7 +261,10 @@ class Autopilot:
                 policies.in_force, parts.pool, parts.price, str(self._config), policies.unsure
             )
         predictor = in_process(settings.predictor, artifact)
-        return compare(HeldOutLog.read(logs), predictor, instead)
+        pool = load_pool(settings.pool)
+        now = load_artifact(find_artifact(settings.predictor.artifact))
+        in_force = now.version_for(pool.predictor_names)
+        return compare(HeldOutLog.read(logs, in_force), predictor, instead)
 
     def _logs(self) -> list[Path]:
         path = self._settings.decision_log.path
