@@ -8,7 +8,6 @@ import numpy as np
 
 from routoo.engine.corrections.learner import ScoreLayout
 from routoo.routing.corrections.percentiles import at_percentiles
-from routoo.routing.corrections.scores.rows import with_learned
 from routoo.routing.corrections.table import Layout
 from routoo.routing.estimates import estimates_of
 
@@ -59,12 +58,14 @@ class Estimating:
         if self._corrector is not None:
             layout = Layout(version, pool.names, prediction.task_names, pool.declared)
             factors = self._corrector.in_force.get(layout) or self._corrector.factors(layout)
-        priced_s = self._clock_ns() // NANO_PER_S
-        estimates = estimates_of(prediction, requests, pool, self._columns, priced_s, factors)
+        learned = None
         if self._learner is not None:
             place = ScoreLayout(version, pool.names, prediction.task_names)
             learned = self._learner.in_force.get(place) or self._learner.scores(place)
-            estimates = with_learned(estimates, learned, [one.tenant for one in requests])
+        priced_s = self._clock_ns() // NANO_PER_S
+        estimates = estimates_of(
+            prediction, requests, pool, self._columns, priced_s, factors, learned
+        )
         usual = self._policies.latency_percentile
         if usual or any(one.latency_percentile for one in requests):
             estimates = at_percentiles(estimates, requests, pool.names, factors, usual)

@@ -151,9 +151,14 @@ class Ability:
         variance = min(max(variance, LEAST_VARIANCE), MOST_VARIANCE)
         return cls(variance, variance, {})
 
-    def offset(self, kind: str) -> Offset:
-        """Returns the posterior for a kind; for one that was never seen that of all kinds."""
-        common = self.common
+    def offset(self, kind: str, centre: float = 0.0) -> Offset:
+        """Returns the posterior for a kind; for one that was never seen that of all kinds.
+
+        Args:
+            kind: the kind of task.
+            centre: the mean of the prior, in logits.
+        """
+        common = self.common(centre)
         own = _OF_KIND * self.told_variance
         information, moment = self.seen.get(kind, (0.0, 0.0))
         if information <= 0.0:
@@ -162,6 +167,29 @@ class Ability:
         mean = (1.0 - share) * common.mean + share * moment / information
         variance = (1.0 - share) ** 2 * common.variance + own * (1.0 - share)
         return Offset(min(max(mean, -_LIMIT), _LIMIT), variance)
+
+    def common(self, centre: float = 0.0) -> Offset:
+        """Returns the posterior of what all kinds have in common; ``centre``: see ``offset``."""
+        precision, moment = self.told()
+        precision += 1.0 / self.common_variance
+        mean = (moment + centre / self.common_variance) / precision
+        return Offset(min(max(mean, -_LIMIT), _LIMIT), 1.0 / precision)
+
+    @property
+    def common_variance(self) -> float:
+        """The prior variance of what all kinds have in common."""
+        return self.prior_variance - _OF_KIND * self.told_variance
+
+    def told(self) -> tuple[float, float]:
+        """Returns what answers alone tell of it: the precision, and precision times mean."""
+        own = _OF_KIND * self.told_variance
+        precision = moment = 0.0
+        for information, seen in self.seen.values():
+            if information > 0.0:
+                each = 1.0 / (1.0 / information + own)
+                precision += each
+                moment += each * seen / information
+        return precision, moment
 
     def learned(self, answer: GradedAnswer, beside: float, weight: float, kept: float) -> Self:
         """Returns what is known after an answer.
@@ -253,19 +281,6 @@ class Ability:
         return cls(
             told, prior, seen, reports, jumps, falls, rises, at, bool(fallen), missed, scatter
         )
-
-    @property
-    def common(self) -> Offset:
-        """The posterior of what all kinds have in common."""
-        own = _OF_KIND * self.told_variance
-        precision = 1.0 / (self.prior_variance - own)
-        moment = 0.0
-        for information, told in self.seen.values():
-            if information > 0.0:
-                each = 1.0 / (1.0 / information + own)
-                precision += each
-                moment += each * told / information
-        return Offset(min(max(moment / precision, -_LIMIT), _LIMIT), 1.0 / precision)
 
 
 def logit(score: float) -> float:

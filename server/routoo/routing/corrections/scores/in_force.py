@@ -124,9 +124,13 @@ def learned_scores(plain: FloatArray, odds: FloatArray) -> FloatArray:
         plain: float64 [n, m], as predicted, rounded to 1e-4.
         odds: float64 [n, m], ratios; where one is 1, the score stays as it is.
     """
-    inside = np.clip(plain, _CLOSEST, 1.0 - _CLOSEST)
-    moved = odds * inside / (1.0 + (odds - 1.0) * inside)
-    return round_scores(np.where(odds == 1.0, plain, moved))
+    inside = np.maximum(plain, _CLOSEST)
+    np.minimum(inside, 1.0 - _CLOSEST, out=inside)
+    below = (odds - 1.0) * inside
+    below += 1.0
+    inside *= odds
+    inside /= below
+    return round_scores(np.where(odds == 1.0, plain, inside))
 
 
 def learned_std(

@@ -17,7 +17,7 @@ from routoo.routing.corrections.scores.ability import Ability, GradedAnswer
 from routoo.routing.corrections.scores.in_force import LearnedScores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 # What is known of a model that nobody asks any more fades in so many times as many reports of
 # others as it fades in of its own. One that fell all at once may come back all at once: it is tried
@@ -26,6 +26,8 @@ _IDLE, _IDLE_FALLEN = 8.0, 0.5
 # Tenants' own offsets: those that reported last stay.
 _MOST_TENANTS = 1000
 _TENANT_VARIANCE = 1.0  # squared logits
+# The prior variance of what all models have in common, in squared logits.
+_CENTRE_VARIANCE = 0.125
 # The most that the reports of one tenant count among those of all, where tenants teach others, and
 # the number of reports that nobody made but that count as others'.
 _MOST_SHARE = 0.2
@@ -145,15 +147,17 @@ class AbilityTable:
             terms: how it is learned.
         """
         here = self.of_generation(terms.generation)
+        abilities = here.abilities(predictor, terms)
+        centre = _centre(abilities.values())
         odds = np.ones((len(kinds) + 1, len(models)))
         spread = np.ones_like(odds)
         for column, model in enumerate(models):
-            known = here.shared.get((predictor, model))
+            known = abilities.get(model)
             if known is None:
+                odds[:, column] = exp(centre)
                 continue
-            known = known.faded(_idle(terms, known, here.reports))
             for row, kind in enumerate((*kinds, "")):
-                offset = known.offset(kind)
+                offset = known.offset(kind, centre)
                 odds[row, column] = exp(offset.mean)
                 spread[row, column] = sqrt(offset.variance / known.told_variance)
         tenants: dict[str, Any] = {}
@@ -166,14 +170,22 @@ class AbilityTable:
 
     def of_model(self, predictor: str, model: str, terms: AbilityTerms) -> ModelAbility:
         """Returns what is known of a model."""
-        here = self.of_generation(terms.generation)
-        known = here.shared.get((predictor, model))
+        abilities = self.of_generation(terms.generation).abilities(predictor, terms)
+        centre = _centre(abilities.values())
+        known = abilities.get(model)
         if known is None:
-            return ModelAbility(0.0, 0.0, 0, 0, {})
-        known = known.faded(_idle(terms, known, here.reports))
-        mean, variance = known.common
-        kinds = {kind: known.offset(kind).mean for kind in known.seen}
+            return ModelAbility(centre, 0.0, 0, 0, {})
+        mean, variance = known.common(centre)
+        kinds = {kind: known.offset(kind, centre).mean for kind in known.seen}
         return ModelAbility(mean, sqrt(variance), known.reports, known.jumps, kinds)
+
+    def abilities(self, predictor: str, terms: AbilityTerms) -> dict[str, Ability]:
+        """Returns what is known of each model now, as it has faded."""
+        return {
+            model: one.faded(_idle(terms, one, self.reports))
+            for (version, model), one in self.shared.items()
+            if version == predictor
+        }
 
     def plain(self) -> dict[str, Any]:
         """Returns the table as values of JSON, for ``read``."""
@@ -205,6 +217,23 @@ class AbilityTable:
             return cls(shared, own, shares, int(values["generation"]), float(values["reports"]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"it holds no learned scores ({type(error).__name__})") from None
+
+
+def _centre(abilities: Collection[Ability]) -> float:
+    """Returns the mean offset of all models, drawn to 0, in logits.
+
+    Where a predictor takes a service's prompts to be harder than they are, it does so for all
+    models. Without this, only those that are asked would be put right, and would look better than
+    the others for that alone.
+    """
+    precision, moment = 1.0 / _CENTRE_VARIANCE, 0.0
+    for one in abilities:
+        told, mean = one.told()
+        if told > 0.0:
+            each = 1.0 / (1.0 / told + one.common_variance)
+            precision += each
+            moment += each * mean / told
+    return moment / precision
 
 
 def _idle(terms: AbilityTerms, ability: Ability, reports: float) -> float:

@@ -99,10 +99,20 @@ def test_reports_of_the_truth_are_believed_and_other_kinds_follow_in_part() -> N
     table = after(400, 0.5)
     assert predicted(table) == pytest.approx(0.5, abs=0.04)
     assert 0.5 < predicted(table, "code") < 0.8
-    # Another model, and another predictor, are as they were.
+    # What one model tells moves another a little, and another predictor not at all.
     force = table.in_force("p", MODELS, KINDS, TERMS)
-    assert (force.odds[:, 1] == 1.0).all()
+    assert 0.5 < force.odds[0, 1] < 1.0
     assert table.in_force("q", MODELS, KINDS, TERMS).changes_nothing
+
+
+def test_models_that_nobody_asks_follow_what_all_others_have_in_common() -> None:
+    told = [answer(0.95, model=f"m{one % 4}") for one in range(400)]
+    force = AbilityTable().learned(told, TERMS).in_force("p", ("m0", "idle"), KINDS, TERMS)
+    assert force.odds[0, 1] == pytest.approx(force.odds[0, 0], rel=0.4)
+    # One that fell all at once tells nothing of the others.
+    fallen = after(60, 0.05, after(300, 0.8)).in_force("p", MODELS, KINDS, TERMS)
+    assert fallen.odds[0, 0] < 0.2
+    assert fallen.odds[0, 1] == pytest.approx(1.0, abs=0.2)
 
 
 def test_a_jump_is_found_within_some_reports_and_widens_the_deviation() -> None:
