@@ -218,7 +218,7 @@ class BatchRecord:
         if estimates.score_std is not None:
             std = estimates.score_std[row]
             # A joint batch is decided by these, so that replay needs every digit.
-            known["score_std"] = (np.round(std, 4) if self.chosen.joint is None else std).tolist()
+            known["score_std"] = (std.round(4) if self.chosen.joint is None else std).tolist()
         if estimates.evidence is not None:
             known["evidence"] = estimates.evidence[row].tolist()
         if estimates.unsure is not None and estimates.unsure[row]:
@@ -253,7 +253,8 @@ def _learned(estimates: Estimates, row: int) -> dict[str, Any]:
 
 
 def _cells(flags: BoolArray) -> str:
-    return "".join("01"[cell] for cell in flags.tolist())
+    # Of the bytes 0 and 1, the signs "0" and "1".
+    return (np.ascontiguousarray(flags).view(np.uint8) + np.uint8(ord("0"))).tobytes().decode()
 
 
 def _whole(tokens: FloatArray) -> list[int]:
