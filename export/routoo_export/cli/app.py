@@ -9,7 +9,7 @@ from routoo.errors import RoutooError
 from routoo_export.cli.autopilot import autopilot
 from routoo_export.cli.catalogue import catalogue_app
 from routoo_export.cli.data import data_app
-from routoo_export.cli.evaluate import evaluate_checkpoint
+from routoo_export.cli.evaluation.checkpoint import evaluate_checkpoint
 from routoo_export.cli.export import export
 from routoo_export.cli.grade import grade
 from routoo_export.cli.hub import pull, push

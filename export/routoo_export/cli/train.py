@@ -19,7 +19,7 @@ from routoo_export.cli.common import (
     progress_bar,
     use_threads,
 )
-from routoo_export.cli.evaluate import judge_checkpoint, judge_on_own
+from routoo_export.cli.evaluation.checkpoint import judge_checkpoint, judge_on_own
 from routoo_export.cli.train_logged import is_logged, train_on_log
 from routoo_export.cli.train_own import OWN_REPOSITORY, train_on_own
 from routoo_export.training.checkpoint import save_checkpoint

@@ -9,7 +9,7 @@ import pytest
 
 from routoo.predictor.artifact import Artifact, load_artifact
 from routoo.routing.pool import load_pool
-from routoo_export.cli.evaluate_arms import POOL_FILE
+from routoo_export.cli.evaluation.arms import POOL_FILE
 from routoo_export.errors import OutcomeError
 from routoo_export.evaluation.arms import graded_models, judge_arms
 from routoo_export.outcomes.outcomes import Outcomes

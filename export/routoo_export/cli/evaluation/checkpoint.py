@@ -111,7 +111,7 @@ def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
         if data is None:
             raise OutcomeError("--traffic judges on the sources; give --data (ROUTOO_DATA)")
         # It brings the catalogue's estimation along.
-        from routoo_export.cli.evaluate_traffic import (  # noqa: PLC0415
+        from routoo_export.cli.evaluation.traffic import (  # noqa: PLC0415
             TrafficQuestion,
             traffic_numbers,
         )
@@ -123,7 +123,7 @@ def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
         if data is None:
             raise OutcomeError("--arms judges on graded efforts; give --data (ROUTOO_DATA)")
         # It brings the server's runtime along.
-        from routoo_export.cli.evaluate_arms import ArmsQuestion, arms_numbers  # noqa: PLC0415
+        from routoo_export.cli.evaluation.arms import ArmsQuestion, arms_numbers  # noqa: PLC0415
 
         efforts = ArmsQuestion(data, artifact, pool, tuple(source or ()))
         print_result(arms_numbers(efforts), as_json=as_json)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Times the predictor on an NVIDIA GPU: `benchmarks/gpu.sh [--json]`, on a bare machine with a CUDA
+# Times the predictor on an NVIDIA GPU: `benchmarks/harness/gpu.sh [--json]`, on a bare machine with a CUDA
 # driver, python3.11 and make. It makes an environment of its own (.venv-gpu), exports the whole of
 # MiniLM at fp16 and fp32, and runs it through onnxruntime's CUDA provider, through its TensorRT
 # provider where TensorRT is, and through PyTorch in half precision, beside each other.
 # What is missing is said in one line, exit code 2.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 missing() {
   echo "error: $1" >&2
