@@ -31,6 +31,7 @@ FLOORS = (
 )
 EXPORT_FLOORS = (
     {"cli"},
+    {"autopilot"},
     {"artifact"},
     {"evaluation"},
     {"training"},

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from routoo.engine.trials.split import Trials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.routing.arms.limit_rows import LimitState
+    from routoo.routing.corrections.factors import Factors
     from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.health.overview import HealthOverview
     from routoo.routing.money.operating_point import CurvePoint
@@ -85,6 +88,7 @@ class EngineInfo:
         shadow: the counts of the shadow policy; None: there is none.
         corrections: the corrections in force; None: predictions are taken as they are.
         health: the health of models and providers; None: nobody watches it.
+        trials: an experiment, and the watch on a promise.
         presets: the points of the curve that have a name, the cheapest first.
     """
 
@@ -102,3 +106,17 @@ class EngineInfo:
     corrections: CorrectionsInfo | None = None
     health: HealthOverview | None = None
     presets: Sequence[PresetPoint] = ()
+    trials: Trials = field(default_factory=Trials)
+
+
+def corrections_info(
+    found: Sequence[ModelCorrection] | None, in_force: Factors | None
+) -> CorrectionsInfo | None:
+    """Sums up what reports have told of the models; None: nothing is corrected."""
+    if found is None or in_force is None:
+        return None
+    return CorrectionsInfo(
+        "" if in_force.changes_nothing else in_force.id,
+        sum(one.lengths.answers for one in found),
+        sum(one.latencies.answers for one in found),
+    )

@@ -104,6 +104,7 @@ class DecidedBatch:
         limits_usd: what is reserved, which fallbacks cost at most; infinite: no budget pays; None:
             none pays in any row, or there are no fallbacks.
         explored: what was drawn; None: nothing could be, and the choice follows from the rest.
+        trials: per row, its arm of an experiment, empty: none; None: no row has one.
     """
 
     pool: Pool
@@ -135,6 +136,7 @@ class DecidedBatch:
     fallbacks: list[list[int]] | None = None
     limits_usd: list[float] | None = None
     explored: Explored | None = None
+    trials: list[str] | None = None
 
     def fallback_columns(self, row: int) -> list[int]:
         """Returns the columns of a row's fallbacks, the best first."""
@@ -158,6 +160,7 @@ class DecidedBatch:
             charges=None if self.charges is None else self.charges[at],
             fallbacks=None if self.fallbacks is None else self.fallbacks[part],
             limits_usd=None if self.limits_usd is None else self.limits_usd[part],
+            trials=None if self.trials is None else self.trials[part],
             sessions=None if self.sessions is None else self.sessions.part(start, end),
             health=None if self.health is None else self.health.take(at),
             explored=None if self.explored is None else self.explored.take(at),
@@ -322,8 +325,7 @@ class Decision:
         drawn = None if explored is None else explored.drawn
         if drawn is None or not drawn.rows[self.row]:
             return ""
-        column: int = drawn.best.item(self.row)
-        return self.batch.pool.names[column]
+        return self.batch.pool.names[int(drawn.best[self.row])]
 
     @property
     def is_ill(self) -> bool:
@@ -492,6 +494,7 @@ class Predicted:
         accepted_ns: when each request was accepted.
         started_ns: when prediction began.
         predicted_ns: when it was done.
+        trials: per request, its arm of an experiment, empty: none; None: there is none.
     """
 
     requests: Sequence[PromptRequest]
@@ -499,6 +502,7 @@ class Predicted:
     accepted_ns: Sequence[int]
     started_ns: int
     predicted_ns: int
+    trials: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -574,6 +578,7 @@ class Chosen:
         seconds: int [n], columns to ask beside the chosen ones where the reason is CASCADE; None:
             no policy asks two.
         explored: what was drawn in place of the policies' choices; None: nothing could be.
+        fallen: bool [n], rows that a refuted promise turned to its reference; None: none.
     """
 
     choice: IndexArray
@@ -583,3 +588,4 @@ class Chosen:
     turns: SessionTurns | None = None
     seconds: IndexArray | None = None
     explored: Explored | None = None
+    fallen: BoolArray | None = None

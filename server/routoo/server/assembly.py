@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -32,6 +32,7 @@ from routoo.server.logged_prompts import check_prompts, prompt_findings, read_wi
 from routoo.server.resources.container import container_bytes
 from routoo.server.resources.memory_need import memory_findings, memory_need
 from routoo.server.resources.memory_watch import resident_bytes
+from routoo.server.trials import TrialsOverReloads, check_trials, load_rival, proof_of
 from routoo.telemetry.tracing import check_installed
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from routoo.config.settings import Settings
     from routoo.engine.accounting import Accounting
     from routoo.engine.shared import EngineThreads
+    from routoo.engine.trials.split import Rival
     from routoo.predictor.artifact import Artifact
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
@@ -57,6 +59,8 @@ class Components:
         price: predicted score per USD in force where no budget sets it, for policies at a price.
         policies: the policies that the settings name.
         presets: the prices of the policies that are points of the sample's curve.
+        rival: the predictor that an experiment tries; None: there is none.
+        proof: identifies the calibration that has proven the policy guarantee; empty: none has.
     """
 
     pool: Pool
@@ -65,6 +69,8 @@ class Components:
     price: float
     policies: Policies
     presets: PresetPrices
+    rival: Rival | None = None
+    proof: str = ""
 
     @property
     def price_in_force(self) -> float:
@@ -136,7 +142,10 @@ def load_components(
         policy, pool, digest, rule, unsure, check_exploration(settings, artifact)
     )
     presets = PresetPrices(sample.presets(), keeps_mean_cost=policy.mean_cost_is_set)
-    return Components(pool, artifact, sample, price, policies, presets)
+    check_trials(settings, policies)
+    rival = load_rival(settings, pool, version)
+    proof = "" if guarantee is None else proof_of(guarantee, version, pool)
+    return Components(pool, artifact, sample, price, policies, presets, rival, proof)
 
 
 def _rows_of_arms(pool: Pool) -> str:
@@ -259,11 +268,13 @@ class EngineFactory:
         predictors: the predictor of the service.
         telemetry: metrics, traces and decision log.
         shared: threads and decision ids.
+        trials: what is tried, over reloads.
     """
 
     predictors: Predictors
     telemetry: Telemetry
     shared: EngineThreads
+    trials: TrialsOverReloads = field(default_factory=TrialsOverReloads)
 
     def engine(self, parts: Components, money: Accounting, settings: Settings) -> Engine:
         """Makes an engine; call it on the event loop that will call the engine."""
@@ -280,6 +291,9 @@ class EngineFactory:
             threads=self.shared,
             metrics=self.telemetry.metrics,
             decision_log=self.telemetry.decision_log,
+            trials=self.trials.renewed(
+                settings, parts.policies, parts.rival, parts.proof, money.worker
+            ),
         )
 
 

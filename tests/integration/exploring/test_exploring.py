@@ -242,6 +242,7 @@ async def test_a_log_may_keep_features_and_no_text(tmp_path: Path) -> None:
         async with serving(settings_of(tmp_path, decision_log=log)) as running:
             for prompt in ("math secretword", "Math:  secretword?", "code"):
                 await running.route(prompt)
+            assert not running.service.metrics.live.prompts  # nor does the page show them
     text = (tmp_path / "decisions.jsonl").read_text()
     assert "secretword" not in text
     lines = lines_of(tmp_path / "decisions.jsonl")

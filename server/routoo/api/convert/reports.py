@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from routoo import __version__
 from routoo.api.convert.health import health_message, reported_failure
 from routoo.api.convert.messages import optional_number, preset_message, route_response
+from routoo.api.convert.trials import experiment_message, promise_messages
 from routoo.errors import InvalidRequestError
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.outcome import OutcomeReport
@@ -218,6 +219,8 @@ def info_response(
             latency_reports=info.corrections.latency_reports,
         ),
         health=health_message(info.health),
+        experiment=experiment_message(info.trials),
+        guarantee=promise_messages(info.trials),
         presets=[preset_message(point) for point in info.presets],
     )
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from routoo.config.section import Section
 from routoo.config.sections.exploration import ExploreSettings
+from routoo.config.sections.trials import WatchSettings
 from routoo.request_fields import PERCENTILES
 from routoo.selector.policies import POLICIES, policy_class
 
@@ -98,6 +99,9 @@ class GuaranteeSettings(Section):
     """The predictor that ``price`` was proven with; another one is refused."""
     pool_digest: str = ""
     """The pool that ``price`` was proven for; another one is refused."""
+    watch: WatchSettings | None = None
+    """Graded answers watch the promise; where they refute it, the reference answers until there is
+    a new calibration. Unset: nobody watches."""
 
     @model_validator(mode="after")
     def _is_learned_or_can_be(self) -> Self:

@@ -62,6 +62,7 @@ class Logged:
         explored: float64 [n, 2], the share of requests that were explored, and what a model might
             cost beyond the best one, in USD; NaN in rows that could not be explored; None: none
             could be.
+        fallen: bool [n], rows that a refuted promise turned to its reference; None: none.
     """
 
     setup: Setup
@@ -84,6 +85,7 @@ class Logged:
     charges: FloatArray | None = None
     propensity: FloatArray | None = None
     explored: FloatArray | None = None
+    fallen: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -173,6 +175,9 @@ class Logged:
             charges=_charges(lines, m),
             propensity=_propensity(lines),
             explored=_explored(lines),
+            fallen=np.array([line.get("fallen", False) for line in lines], np.bool_)
+            if any("fallen" in line for line in lines)
+            else None,
         )
 
     @classmethod
@@ -211,6 +216,7 @@ class Logged:
             explored=_with_gaps(
                 [(one.explored, (len(one), 2), np.float64(np.nan)) for one in parts]
             ),
+            fallen=_with_gaps([(one.fallen, one.choice.shape, np.False_) for one in parts]),
         )
 
     def take(self, rows: IndexArray) -> Self:
@@ -237,6 +243,7 @@ class Logged:
             charges=None if self.charges is None else self.charges[rows],
             propensity=None if self.propensity is None else self.propensity[rows],
             explored=None if self.explored is None else self.explored[rows],
+            fallen=None if self.fallen is None else self.fallen[rows],
         )
 
     def case(self, estimates: Estimates, mask: BoolArray, prices: FloatArray | None = None) -> Case:

@@ -117,7 +117,7 @@ class BatchRecord:
         }
         if wanted != choice:
             values["wanted"] = names[wanted]
-        values |= self._odds(row) | self._known(row) | self._fallbacks(row)
+        values |= self._odds(row) | self._known(row) | self._fallbacks(row) | self._tried(row)
         if request.constraints:
             values["constraints"] = request.constraints
         if request.tenant:
@@ -152,6 +152,16 @@ class BatchRecord:
         if explored.drawn is not None and explored.drawn.rows[row]:
             told["unexplored"] = self.batch.pool.names[explored.drawn.best[row]]
         return told
+
+    def _tried(self, row: int) -> dict[str, Any]:
+        """Returns the arm of an experiment, and whether a refuted promise turned the row."""
+        trials, fallen = self.batch.trials, self.chosen.fallen
+        found: dict[str, Any] = {}
+        if trials is not None and trials[row]:
+            found["trial"] = trials[row]
+        if fallen is not None and fallen[row]:
+            found["fallen"] = True
+        return found
 
     def _limits(self, row: int) -> dict[str, Any]:
         """Returns what limits of providers changed: cells that they closed, and charges."""

@@ -17,6 +17,7 @@ from routoo.routing.sessions.stay import Stay, in_turn, turns_of
 from routoo.selector.exploring.exploration import drawn
 from routoo.selector.fallbacks import fallbacks_of, kinship, mask_left
 from routoo.selector.policies.cheapest import cheapest_of
+from routoo.selector.policies.guarantee import Guarantee
 from routoo.selector.policies.lp import reasons, round_scores
 from routoo.selector.reason import Reason
 from routoo.telemetry.decision_log.header import software
@@ -199,6 +200,10 @@ def _each(logged: Logged) -> _Again:
         by_policies = Chosen(wanted, codes, np.zeros(len(names), np.bool_))
         again = unsure.instead(by_policies, logged.mask, rows)
         wanted, codes = again.choice, again.reasons
+    promise = logged.setup.policies.get("guarantee")
+    if logged.fallen is not None and isinstance(promise, Guarantee):
+        wanted = np.where(logged.fallen, promise.reference, wanted)
+        codes = np.where(logged.fallen, np.int8(Reason.GUARANTEE_BROKEN), codes)
     odds = np.ones(len(names))
     if logged.explored is not None and logged.setup.exploration is not None:
         wanted, codes, odds = _explored_again(
