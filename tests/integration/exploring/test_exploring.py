@@ -193,6 +193,25 @@ async def test_what_a_tenant_cannot_pay_for_is_not_explored(tmp_path: Path) -> N
     assert reproduce(read_logs([tmp_path / "decisions.jsonl"])).mismatches == []
 
 
+async def test_a_reload_begins_changes_and_ends_it(tmp_path: Path) -> None:
+    policy = {"max_mean_cost_usd": 1.0, "offered": ["best"]}
+    without = settings_of(tmp_path, policy={**policy, "explore": None})
+    wide = settings_of(tmp_path, policy={**policy, "explore": EXPLORE})
+    narrow = settings_of(tmp_path, policy={**policy, "explore": {**EXPLORE, "floor": 1.0}})
+    async with serving(without) as running:
+        for settings, explores in ((wide, True), (narrow, False), (wide, True), (without, False)):
+            async with asyncio.timeout(60):
+                done = await running.service.reloader.start(lambda settings=settings: settings)
+            assert done == "switched"
+            rules = {one.reason.rule for one in await routed(running, 30)}
+            assert (route_pb2.RULE_EXPLORED in rules) is explores
+        request = budget_pb2.GetBudgetRequest()
+        (budget,) = (await running.stub.GetBudget(request)).budgets
+        # Every purse has given back what it held.
+        assert budget.reserved_usd == 0.0
+    assert reproduce(read_logs([tmp_path / "decisions.jsonl"])).mismatches == []
+
+
 async def test_no_request_may_use_the_budget(tmp_path: Path) -> None:
     async with serving(settings_of(tmp_path)) as running:
         code, text = await refusal(running.route("code", tenant="[explore]"))
@@ -242,6 +261,7 @@ async def test_a_log_may_keep_features_and_no_text(tmp_path: Path) -> None:
         async with serving(settings_of(tmp_path, decision_log=log)) as running:
             for prompt in ("math secretword", "Math:  secretword?", "code"):
                 await running.route(prompt)
+            assert not running.service.metrics.live.prompts  # nor does the page show them
     text = (tmp_path / "decisions.jsonl").read_text()
     assert "secretword" not in text
     lines = lines_of(tmp_path / "decisions.jsonl")

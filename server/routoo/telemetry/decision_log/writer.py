@@ -137,7 +137,7 @@ class Writer:
                     self._waiting -= item.decisions
                     has_more = bool(self._queue)
             if not has_more:
-                # Each waking takes the interpreter from those who decide: some decisions share one.
+                # Each waking takes the interpreter from those who decide; a few lines share one.
                 self._closing.wait(_GATHER_S)
         self._file.close()
 
