@@ -25,7 +25,7 @@ from routoo_export.grading.graders.person import PersonStoppedError, grade_by_pe
 from routoo_export.grading.graders.unit_tests import TestLimits
 from routoo_export.grading.grades import AnswerGrade, GradeFile, write_outcomes
 from routoo_export.grading.prompts import GradedPrompt, PromptsToGrade, read_prompts
-from routoo_export.grading.purse import Purse
+from routoo_export.grading.purse import GradingPurse
 from routoo_export.grading.run import (
     DrawnPrompt,
     GraderChoice,
@@ -136,7 +136,7 @@ def grade(  # noqa: PLR0913 - one parameter per option
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GradingError(f"{work}: cannot be made ({error.strerror})") from error
-    purse = Purse(work / "purse.journal", budget_usd)
+    purse = GradingPurse(work / "purse.journal", budget_usd)
     try:
         with GradeFile(work / "grades.jsonl") as grades:
             upstreams = Upstreams(settings.proxy, pool)
@@ -344,7 +344,7 @@ def _told(
     rows: int,
     result: RunResult,
     asker: ModelAsker,
-    purse: Purse,
+    purse: GradingPurse,
     agreement: Agreement | None,
     judge: AnswerJudge | None,
 ) -> dict[str, Any]:

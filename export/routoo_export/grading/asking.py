@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from routoo.api.http.proxy.upstreams import Upstreams, UpstreamTarget
     from routoo.routing.pool import Pool
     from routoo_export.grading.answer_cache import AnswerCache
-    from routoo_export.grading.purse import Purse
+    from routoo_export.grading.purse import GradingPurse
 
 MOST_REPLY_BYTES: Final = 4 * 1024 * 1024
 ATTEMPTS: Final = 4
@@ -78,7 +78,7 @@ class ModelAsker:
         self,
         pool: Pool,
         upstreams: Upstreams,
-        purse: Purse,
+        purse: GradingPurse,
         cache: AnswerCache,
         *,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,

@@ -21,7 +21,7 @@ _CENTURY_NS: Final = 100 * 365 * 86_400 * 1_000_000_000
 _MOST_CALLS: Final = 10_000_000
 
 
-class Purse:
+class GradingPurse:
     """Reserves before each call what it may cost at most, and settles what it has cost.
 
     The books are a ledger's with a journal. What was reserved by a run that was killed, and was

@@ -12,7 +12,7 @@ from routoo.config.loading import load_settings
 from routoo.routing.pool import load_pool
 from routoo_export.grading.answer_cache import AnswerCache
 from routoo_export.grading.asking import ModelAsker
-from routoo_export.grading.purse import Purse
+from routoo_export.grading.purse import GradingPurse
 from support.peers.scripted_llm import scripted_llm
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def config(tmp_path: Path, llm: ScriptedLlm, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 async def make_asker(config: Path, tmp_path: Path) -> AsyncIterator[Callable[..., ModelAsker]]:
     """Makes an asker on the same folder; the waits of its further tries are noted, not waited."""
-    purses: list[Purse] = []
+    purses: list[GradingPurse] = []
     opened: list[Upstreams] = []
 
     def make(cap_usd: float = 1.0, waits: list[float] | None = None) -> ModelAsker:
@@ -85,7 +85,7 @@ async def make_asker(config: Path, tmp_path: Path) -> AsyncIterator[Callable[...
 
         for one in purses:
             one.close()
-        purses[:] = [Purse(tmp_path / "purse.journal", cap_usd)]
+        purses[:] = [GradingPurse(tmp_path / "purse.journal", cap_usd)]
         settings = load_settings(config)
         pool = load_pool(settings.pool)
         upstreams = Upstreams(settings.proxy, pool)

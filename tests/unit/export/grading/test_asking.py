@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from routoo_export.grading.asking import MOST_FAILURES, NotAnsweredError, OutOfMoneyError
-from routoo_export.grading.purse import Purse
+from routoo_export.grading.purse import GradingPurse
 from support.peers.scripted_llm import INPUT_TOKENS, OUTPUT_TOKENS, chat_reply
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def test_an_answer_that_was_kept_before_a_kill_is_settled_later(
 ) -> None:
     first = make_asker()
     with monkeypatch.context() as killed:
-        killed.setattr(Purse, "settle", lambda *_: None)
+        killed.setattr(GradingPurse, "settle", lambda *_: None)
         await ask(first)
     reserved = spent(first)
     assert reserved > COST_USD
