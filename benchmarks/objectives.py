@@ -19,7 +19,8 @@ the best choices seldom fail, which is where the paper's bound favours log-loss.
 many prompts squared loss takes for what log-loss does with one, at the same value; given where the
 value rises with the prompts.
 
-values: off-policy values against the truth (``harness/outcomes/logged_values.py``).
+values: off-policy values against the truth (``harness/outcomes/logged_values.py``). training: rows
+corrected by logged decisions against every model's outcomes (``logged_training.py`` beside it).
 
 Reads the folder in ROUTOO_DATA; prints tables, or one object with --json.
 """
@@ -37,6 +38,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from harness.command import data_folder, make_parser, run
+from harness.outcomes.logged_training import measure_training
 from harness.outcomes.logged_values import measure_values
 from routoo.selector.policies.lp import decide
 from routoo_export.backbones.static import StaticBackbone
@@ -316,6 +318,8 @@ def measure(options: Namespace) -> dict[str, Any]:
     folder = data_folder()
     if options.only == "values":
         return {"values": measure_values(folder, QUICK_LOGS if options.quick else LOGS_DRAWN)}
+    if options.only == "training":
+        return {"training": measure_training(folder, 1 if options.quick else 3)}
     torch.set_num_threads(1)
     with threadpool_limits(1):
         world = read_world(folder)
@@ -351,6 +355,10 @@ def print_values(rows: list[dict[str, Any]]) -> None:
 
 def show(found: dict[str, Any]) -> None:
     """Prints the comparisons as tables."""
+    if "training" in found:
+        for row in found["training"]:
+            print(", ".join(f"{name} {value}" for name, value in row.items()))
+        return
     if "values" in found:
         print_values(found["values"])
         return
@@ -368,7 +376,9 @@ def show(found: dict[str, Any]) -> None:
 
 def main() -> int:
     parser = make_parser(__doc__, quick="few seeds and prompts: a minute")
-    parser.add_argument("--only", choices=["values"], help="what is measured; default: the others")
+    parser.add_argument(
+        "--only", choices=["values", "training"], help="what is measured; default: the others"
+    )
     parser.add_argument("--seeds", type=int, default=10, help="of the full experiment")
     return run(parser.parse_args(), measure, show)
 

@@ -1,0 +1,147 @@
+"""Rows corrected by a log: a model that became worse is seen, and a log alone moves no ranks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.special import expit, logit
+
+from routoo.predictor.artifact import load_artifact
+from routoo_export.cli.app import main
+from routoo_export.errors import OutcomeError
+from routoo_export.outcomes.outcomes import read_outcomes
+from routoo_export.training.own.logged import fit_log, scores_in_force
+from routoo_export.training.own.train import OwnPrompts
+from routoo_export.training.supervision.partial_feedback import LoggedOutcomes, read_logged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from routoo.predictor.artifact import Artifact
+
+MODELS = ("small", "large")
+N = 1_200
+
+
+@pytest.fixture(scope="module")
+def artifact(base: Path) -> Artifact:
+    return load_artifact(base)
+
+
+@pytest.fixture(scope="module")
+def prompts(own_file: Path, artifact: Artifact) -> OwnPrompts:
+    """The own prompts, four times each."""
+    own = OwnPrompts.read(read_outcomes(own_file), artifact)
+    return own.rows(np.tile(np.arange(300), N // 300))
+
+
+def logged(
+    own: OwnPrompts, shift: tuple[float, float], share: float, seed: int = 0
+) -> LoggedOutcomes:
+    """A log of the better model, of which a share is drawn evenly; the truth is shifted."""
+    rng = np.random.default_rng(seed)
+    force = scores_in_force(own, MODELS)
+    truth = expit(logit(force) + np.array(shift))
+    policy = np.full(force.shape, share / 2)
+    policy[np.arange(N), force.argmax(axis=1)] += 1.0 - share
+    chosen = (rng.random((N, 1)) > policy.cumsum(axis=1)).sum(axis=1)
+    every = np.arange(N)
+    scores: NDArray[np.float64] = np.full(force.shape, np.nan)
+    scores[every, chosen] = (rng.random(N) < truth[every, chosen]).astype(float)
+    return LoggedOutcomes(replace(own.outcomes, scores=scores), chosen, policy[every, chosen])
+
+
+def test_a_model_that_became_worse_falls_behind(prompts: OwnPrompts) -> None:
+    found = fit_log(prompts, logged(prompts, (0.0, -1.5), share=0.3))
+    assert found.log_loss < found.log_loss_before
+    assert found.reach[0] > 0.0
+    small, large = found.moves.mean(axis=1)
+    assert small - large > 0.3
+    assert sum(found.decisions) == N
+
+
+def test_what_holds_for_all_models_moves_no_ranks(prompts: OwnPrompts) -> None:
+    found = fit_log(prompts, logged(prompts, (-1.0, -1.0), share=0.02))
+    kinds = np.bincount(prompts.features.kinds.argmax(axis=1), minlength=found.moves.shape[1])
+    small, large = found.moves @ kinds / kinds.sum()
+    assert large == pytest.approx(-1.0, abs=0.4)
+    assert abs(small - large) < 0.5
+
+
+def test_rows_that_are_right_stay(prompts: OwnPrompts) -> None:
+    found = fit_log(prompts, logged(prompts, (0.0, 0.0), share=0.3))
+    assert np.abs(found.moves.mean(axis=1)).max() < 0.25
+
+
+def test_the_corrected_table_says_what_was_fitted(prompts: OwnPrompts, artifact: Artifact) -> None:
+    found = fit_log(prompts, logged(prompts, (0.0, -1.5), share=0.3))
+    table = found.corrected(prompts.table)
+    row = table.row_of("large")
+    assert row is not None
+    before, after = prompts.table.score_mean[row], table.score_mean[row]
+    moved = logit(after.astype(float)) - logit(before.astype(float))
+    assert moved == pytest.approx(found.moves[1], abs=1e-2)
+    others = [at for at in range(len(table.names)) if table.names[at] not in MODELS]
+    assert (table.score_mean[others] == prompts.table.score_mean[others]).all()
+
+
+def _file(path: Path, own: OwnPrompts, models: tuple[str, str] = MODELS) -> Path:
+    log = logged(own, (0.0, -1.5), share=0.3)
+    chosen = log.chosen[:300]
+    columns = {
+        "prompt_id": [str(at) for at in range(300)],
+        "prompt": list(own.outcomes.prompts[:300]),
+        "model": [models[at] for at in chosen],
+        "score": log.scores[:300],
+        "propensity": log.propensities[:300],
+    }
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def _train(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["routoo-export", "train", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    captured = capsys.readouterr()
+    return int(left.value.code or 0), captured.out, captured.err
+
+
+def test_training_on_a_log_writes_the_next_version(
+    prompts: OwnPrompts,
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = _file(tmp_path / "log.parquet", prompts)
+    into = ("--artifact", base, "--repository", tmp_path / "next")
+    code, out, err = _train(monkeypatch, capsys, "--outcomes", path, *into, "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["log_loss"] <= told["log_loss_common_part_alone"]
+    assert sum(told["decisions"].values()) == 300
+    written = load_artifact(tmp_path / "next" / "predictor" / "1")
+    assert written.version == told["version"] != load_artifact(base).version
+    code, _, err = _train(monkeypatch, capsys, "--outcomes", path, "--outcomes", path, *into)
+    assert code == 2
+    assert "convert all logs into one" in err
+
+
+def test_a_model_without_a_row_is_named(
+    prompts: OwnPrompts, artifact: Artifact, tmp_path: Path
+) -> None:
+    path = _file(tmp_path / "log.parquet", prompts, ("small", "ours/unknown"))
+    log = read_logged(path, name="log", licence="x")
+    with pytest.raises(OutcomeError, match="does not know 'ours/unknown'"):
+        fit_log(OwnPrompts.read(log.outcomes, artifact), log)
