@@ -468,14 +468,16 @@ class Decider:
             health=prepared.health,
             fallbacks=None if fallbacks is None else fallbacks.tolist(),
             limits_usd=None if fallbacks is None or limits_usd is None else limits_usd.tolist(),
-            trials=predicted.trials,
             explored=chosen.explored,
+            trials=predicted.trials,
         )
         if is_dry:
             return batch
         if self._health is not None and prepared.health is not None:
             self._health.asked(batch.choices, prepared.health)
         self._metrics.decided(batch)
+        if self._metrics.live.on:
+            self._metrics.live.decided(predicted.requests, prepared, batch)
         if self._recorder is not None:
             self._recorder.decided(predicted.requests, prepared, chosen, batch)
         return batch

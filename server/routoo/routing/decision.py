@@ -325,8 +325,7 @@ class Decision:
         drawn = None if explored is None else explored.drawn
         if drawn is None or not drawn.rows[self.row]:
             return ""
-        column: int = drawn.best.item(self.row)
-        return self.batch.pool.names[column]
+        return self.batch.pool.names[int(drawn.best[self.row])]
 
     @property
     def is_ill(self) -> bool:

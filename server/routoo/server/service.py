@@ -382,7 +382,12 @@ class Service:
         if self._settings.proxy.enabled:
             tracing = self.telemetry.tracing
             self.proxy = open_doors(self.current, self._calls, self._exchanges, tracing)
+        more = [] if self.proxy is None else self.proxy.doors()
+        if self._settings.http.has_console:
+            from routoo.api.http.console.doors import console_doors  # noqa: PLC0415
 
+            gate, feed = self._entrance.gate, self.metrics.live
+            more += console_doors(self.current, self._router, feed, gate)
         return await open_http(
             self.current,
             self._calls,
@@ -390,7 +395,7 @@ class Service:
             self._entrance,
             self.metrics.registry,
             self._health.is_serving,
-            () if self.proxy is None else self.proxy.doors(),
+            more,
             alone=self._worker is None,
         )
 

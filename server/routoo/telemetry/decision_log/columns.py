@@ -58,11 +58,11 @@ class Logged:
         limits_usd: float64 [n], what was reserved; infinite where no budget pays.
         limited: bool [n, m], cells that limits of providers closed; None: they closed none.
         charges: float64 [n, m], score that these limits took off; None: they took nothing.
-        fallen: bool [n], rows that a refuted promise turned to its reference; None: none.
         propensity: float64 [n], probability of the choice; NaN: not known.
         explored: float64 [n, 2], the share of requests that were explored, and what a model might
             cost beyond the best one, in USD; NaN in rows that could not be explored; None: none
             could be.
+        fallen: bool [n], rows that a refuted promise turned to its reference; None: none.
     """
 
     setup: Setup
@@ -83,9 +83,9 @@ class Logged:
     limits_usd: FloatArray | None = None
     limited: BoolArray | None = None
     charges: FloatArray | None = None
-    fallen: BoolArray | None = None
     propensity: FloatArray | None = None
     explored: FloatArray | None = None
+    fallen: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -173,11 +173,11 @@ class Logged:
             **_fallbacks(setup, lines),
             limited=_limited(lines, m),
             charges=_charges(lines, m),
+            propensity=_propensity(lines),
+            explored=_explored(lines),
             fallen=np.array([line.get("fallen", False) for line in lines], np.bool_)
             if any("fallen" in line for line in lines)
             else None,
-            propensity=_propensity(lines),
-            explored=_explored(lines),
         )
 
     @classmethod
@@ -210,13 +210,13 @@ class Logged:
             **_sessions_joined(parts),
             limited=_with_gaps([(one.limited, one.mask.shape, np.False_) for one in parts]),
             charges=_with_gaps([(one.charges, one.mask.shape, np.float64(0.0)) for one in parts]),
-            fallen=_with_gaps([(one.fallen, one.choice.shape, np.False_) for one in parts]),
             propensity=_with_gaps(
                 [(one.propensity, one.prices.shape, np.float64(1.0)) for one in parts]
             ),
             explored=_with_gaps(
                 [(one.explored, (len(one), 2), np.float64(np.nan)) for one in parts]
             ),
+            fallen=_with_gaps([(one.fallen, one.choice.shape, np.False_) for one in parts]),
         )
 
     def take(self, rows: IndexArray) -> Self:
@@ -241,9 +241,9 @@ class Logged:
             limits_usd=None if self.limits_usd is None else self.limits_usd[rows],
             limited=None if self.limited is None else self.limited[rows],
             charges=None if self.charges is None else self.charges[rows],
-            fallen=None if self.fallen is None else self.fallen[rows],
             propensity=None if self.propensity is None else self.propensity[rows],
             explored=None if self.explored is None else self.explored[rows],
+            fallen=None if self.fallen is None else self.fallen[rows],
         )
 
     def case(self, estimates: Estimates, mask: BoolArray, prices: FloatArray | None = None) -> Case:
