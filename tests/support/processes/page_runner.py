@@ -109,7 +109,7 @@ class PageError(Exception):
 
 def run_page(page: Path, folder: Path) -> None:
     """Runs all blocks of a page that are to be run."""
-    for name in ("examples", "deploy", "benchmarks"):
+    for name in ("examples", "deploy", "benchmarks", "model_repository"):
         (folder / name).symlink_to(ROOT / name)
     terminals = [Terminal(folder)]
     try:

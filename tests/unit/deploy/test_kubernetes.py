@@ -184,3 +184,19 @@ def test_the_settings_are_ones_that_the_service_takes(
     grace_s = pod_of(resources)["terminationGracePeriodSeconds"]
     stop_s = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     assert stop_s + settings.shutdown_grace_s < grace_s
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_the_autopilot_is_valid_and_confined(version: str) -> None:
+    (job,) = build(FOLDER / "autopilot")
+    kubernetes_validate.validate(job, version, strict=True)
+    assert job["spec"]["concurrencyPolicy"] == "Forbid"
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }

@@ -21,6 +21,7 @@ from routoo.selector.policies.lp import decide, explained
 from routoo.selector.reason import Reason
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_64_BITS = 2**64 - 1
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
@@ -55,8 +56,10 @@ class Guarantee(Policy):
         choice = self.preferred(case)
         if not self.share:
             return choice
-        drawn = self.drawn(case.tickets) & case.mask[:, self.reference]
-        return np.where(drawn, self.reference, choice)
+        drawn = self.drawn(case.tickets)
+        if not drawn.any():
+            return choice
+        return np.where(drawn & case.mask[:, self.reference], self.reference, choice)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
         """Gives GUARANTEE, or GUARANTEE_SHARE where the reference was drawn.
@@ -65,8 +68,10 @@ class Guarantee(Policy):
         """
         codes = explained(case, choice, Reason.GUARANTEE)
         if self.share:
-            is_drawn = (choice == self.reference) & (self.preferred(case) != self.reference)
-            codes[is_drawn] = Reason.GUARANTEE_SHARE
+            drawn = self.drawn(case.tickets)
+            if drawn.any():
+                drawn &= (choice == self.reference) & (self.preferred(case) != self.reference)
+                codes[drawn] = Reason.GUARANTEE_SHARE
         return codes
 
     def preferred(self, case: Case) -> IndexArray:
@@ -94,9 +99,19 @@ class Guarantee(Policy):
         The numbers are mixed by SplitMix64 (Steele, Lea and Flood 2014), so that any run of them
         has its share.
         """
+        if len(tickets) == 1:  # a single request needs no arrays
+            return np.array([_mixed(tickets.item(0)) < self.share])
         mixed = tickets.astype(np.uint64) * _GOLDEN
         mixed = (mixed ^ (mixed >> np.uint64(30))) * _MIX_1
         mixed = (mixed ^ (mixed >> np.uint64(27))) * _MIX_2
         mixed ^= mixed >> np.uint64(31)
         drawn: BoolArray = (mixed >> np.uint64(11)) * 2.0**-53 < self.share
         return drawn
+
+
+def _mixed(ticket: int) -> float:
+    """Returns the number in [0, 1) that SplitMix64 makes of a ticket."""
+    mixed = ticket * int(_GOLDEN) & _64_BITS
+    mixed = (mixed ^ (mixed >> 30)) * int(_MIX_1) & _64_BITS
+    mixed = (mixed ^ (mixed >> 27)) * int(_MIX_2) & _64_BITS
+    return ((mixed ^ (mixed >> 31)) >> 11) * 2.0**-53

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from routoo.selector.policies.guarantee import Guarantee
 from routoo.selector.sequential.drop import DropEvidence, drops_of
 
 PROMISE, SHARE, ALPHA = 0.05, 0.1, 0.05
@@ -85,3 +86,18 @@ def test_values_of_something_else_are_refused(broken: dict[str, object]) -> None
     values = DropEvidence(PROMISE, SHARE).values()
     with pytest.raises(ValueError, match="drop"):
         DropEvidence.restored({**values, **broken} if broken else {})
+
+
+@given(st.lists(st.integers(1, 2**62), min_size=2, max_size=50), st.floats(0.01, 0.5))
+def test_a_single_request_is_drawn_as_it_would_be_among_others(
+    tickets: list[int], share: float
+) -> None:
+    policy = Guarantee(1.0, 0, share)
+    together = policy.drawn(np.array(tickets, np.int64)).tolist()
+    assert together == [bool(policy.drawn(np.array([one], np.int64))[0]) for one in tickets]
+
+
+def test_any_run_of_requests_has_its_share() -> None:
+    drawn = Guarantee(1.0, 0, 0.1).drawn(np.arange(1, 100_001, dtype=np.int64))
+    for part in np.split(drawn, 10):
+        assert part.mean() == pytest.approx(0.1, abs=0.015)
