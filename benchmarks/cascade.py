@@ -39,7 +39,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from harness.command import data_folder, make_parser, run
-from harness.held_out import HeldOut, columns, predictions, read_held_out
+from harness.outcomes.held_out import HeldOut, columns, predictions, read_held_out
 from routoo.calibration.cascade import fit, fit_chance
 from routoo.routing.pool import ModelSpec, Pool
 from routoo.selector.cascade import CascadePlan, Correction, feature_of, judge, log_odds

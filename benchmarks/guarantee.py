@@ -6,6 +6,11 @@ files are drawn from them with replacement, 500 of each size. The guarantee choo
 each, which is compared with the truth. A refusal costs as much as sending everything to the
 reference.
 
+With --drift the promise is watched by graded answers: streams of such prompts, each with a price
+that labels have proven, in half of which the model that answers most loses most of its scores and
+says nothing of it. A false claim is a stream at whose end the policy still answers and its drop is
+above the promise.
+
 Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; prints a table, or one object with --json.
 """
 
@@ -20,7 +25,8 @@ import numpy.typing as npt
 from scipy.stats import binom
 
 from harness.command import data_folder, make_parser, run
-from harness.held_out import read_held_out
+from harness.outcomes.drift import measure_drifts
+from harness.outcomes.held_out import read_held_out
 from routoo.calibration.guarantee import GRID
 from routoo.calibration.prices import price_grid
 from routoo.selector.guarantee import (
@@ -40,6 +46,7 @@ ALPHA = 0.05
 SIZES = (100, 250, 500, 1_000, 2_000, 3_000, 5_000)
 RESAMPLES = 500
 MOST_LABELS = 1_000_000
+SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -175,8 +182,11 @@ def measure_drop(population: Population, max_drop: float) -> dict[str, Any]:
     }
 
 
-def measure_promises(_: Namespace) -> dict[str, Any]:
-    """Measures all promises."""
+def measure_promises(options: Namespace) -> dict[str, Any]:
+    """Measures all promises, or one that is watched under drift."""
+    if options.drift:
+        data = read_held_out(data_folder())
+        return measure_drifts(data, REFERENCE, Promise(0.05, ALPHA), SHARE, options.runs)
     population, version = read_population(data_folder())
     return {
         "source": "mmlu_pro, held out",
@@ -190,7 +200,11 @@ def measure_promises(_: Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints one table per promise."""
+    """Prints one table per promise, or the figures under drift one per line."""
+    if "share_of_savings" in result:
+        for name, value in result.items():
+            print(f"{name:>30} {value if value is None else format(value, '.4g')}")
+        return
     print(
         f"{result['prompts']:,} prompts, reference {result['reference']},"
         f" predictor {result['predictor']}"
@@ -219,7 +233,10 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    return run(make_parser(__doc__).parse_args(), measure_promises, show)
+    parser = make_parser(__doc__)
+    parser.add_argument("--drift", action="store_true", help="watch a promise while models drift")
+    parser.add_argument("--runs", type=int, default=1_000, help="streams with --drift (1,000)")
+    return run(parser.parse_args(), measure_promises, show)
 
 
 if __name__ == "__main__":

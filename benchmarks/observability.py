@@ -1,6 +1,6 @@
-"""The cost of the decision log and of traces per call, and the speed of a replay.
+"""The cost of the decision log, of traces and of exploring per call, and the speed of a replay.
 
-Starts the service once without them, once with each and once with both, and loads all in turn in
+Starts the service once without them, once with each and once with some, and loads all in turn in
 one run; a ratio is the median of the rounds' own ratios. Traces go to a collector in this process
 that answers and keeps nothing. The log that was written meanwhile is then replayed.
 """
@@ -41,6 +41,12 @@ CONCURRENCIES = (1, 32)
 # The same work for all: nothing is refused early.
 PATIENCE = {"ROUTOO_OVERLOAD__MAX_WAIT_MS": "60000", "ROUTOO_OVERLOAD__OVERLOADED_WAIT_MS": "60000"}
 PROMPTS = 256
+# Money enough for the whole share.
+EXPLORING = {
+    "ROUTOO_BUDGETS": '[{"name": "x", "usd": 1e6, "per": "1d", "pays_for": "exploration"}]',
+    "ROUTOO_POLICY__EXPLORE__SHARE": "0.02",
+    "ROUTOO_POLICY__EXPLORE__BUDGET": "x",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,8 @@ def modes(log: Path, endpoint: str) -> dict[str, dict[str, str]]:
         "traces, 1 % of the calls": {**traced, "ROUTOO_TRACING__SAMPLE_RATIO": "0.01"},
         "traces, every call": every,
         "log and traces, everything": {**every, "ROUTOO_DECISION_LOG__PATH": f"{log}-both"},
+        "exploring": EXPLORING,
+        "exploring and log": {**EXPLORING, "ROUTOO_DECISION_LOG__PATH": f"{log}-explored"},
     }
 
 

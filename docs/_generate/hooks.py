@@ -30,8 +30,8 @@ TABS: Final = {
     ),
     "how-to": ("How to", ["install", "proxy", "envoy", "client", "your-own-models", "calibration"]),
     "reference": ("Reference", ["commands", "settings", "configuration", "pool", "api", "http"]),
-    "explanation": ("Explanation", ["predictor", "policies", "budgets"]),
-    "results": ("Results", ["traffic"]),
+    "explanation": ("Explanation", ["way-of-a-request", "predictor", "policies", "budgets"]),
+    "results": ("Results", ["traffic", "measured"]),
     "repository": ("Repository", ["README"]),
 }
 CARRIED: Final = "repository"

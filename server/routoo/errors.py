@@ -167,3 +167,19 @@ class PoolError(ConfigError):
 
 class ArtifactError(ConfigError):
     """The predictor artifact is missing, corrupt or does not fit together."""
+
+
+def without_package(error: ModuleNotFoundError, extra: str) -> str:
+    """Returns the line for a command that needs a package which is not installed.
+
+    Args:
+        error: what the import raised.
+        extra: the extras of ``routoo`` that bring all that the program's commands need.
+
+    Raises:
+        ModuleNotFoundError: it is no package, but a module of Routoo, which is a mistake of ours.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package in {"", "routoo", "routoo_export"}:
+        raise error
+    return f"this command needs {package}, which is not installed: pip install 'routoo[{extra}]'"

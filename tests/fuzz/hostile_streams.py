@@ -17,11 +17,11 @@ from typing import Any
 
 import grpc
 import orjson
-import zstandard
 
 from routoo.api.extproc.envoy import ext_proc_pb2 as ext_proc
 from routoo.api.llm.bodies.request_body import read_body, read_head
 from routoo.errors import UnreadableBodyError
+from support.peers.zstd import zstd
 from support.processor_stream import METHOD
 
 HANG_S = 30.0
@@ -158,7 +158,7 @@ class Chance:
         if kind == 0:
             return self._trailers("request_trailers")
         if kind == 1:
-            body = self._pick((gzip.compress, zlib.compress, zstandard.compress))(body)
+            body = self._pick((gzip.compress, zlib.compress, zstd.compress))(body)
         start = self._random.randrange(len(body) + 1)
         piece = self._pick((body, body[:start], body[start:]))
         return self._body("request_body", piece, end=not self._often())

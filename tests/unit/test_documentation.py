@@ -66,13 +66,56 @@ def metric(path: str) -> float:
     return float(metrics[group][name])
 
 
-@pytest.mark.parametrize(("label", "paths", "decimals"), FIGURES)
-@pytest.mark.parametrize("document", ["README.md", "docs/explanation/predictor.md"])
+def quoted(document: str) -> list[tuple[str, str, list[str], int]]:
+    """Returns the rows of figures that a document has."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return [(document, *row) for row in FIGURES if f"| {row[0]} |" in text]
+
+
+def test_the_documents_quote_the_manifest() -> None:
+    assert len(quoted("docs/explanation/predictor.md")) == len(FIGURES)
+    assert len(quoted("README.md")) >= 3
+
+
+@pytest.mark.parametrize(
+    ("document", "label", "paths", "decimals"),
+    [*quoted("README.md"), *quoted("docs/explanation/predictor.md")],
+)
 def test_quoted_figures_are_the_manifest_s(
     document: str, label: str, paths: list[str], decimals: int
 ) -> None:
     figures = [f"{metric(path):.{decimals}f}" for path in paths]
     assert cells_of(document, label) == figures
+
+
+@pytest.mark.parametrize(
+    ("label", "path", "decimals"),
+    [
+        (
+            (
+                "out of the box, points of 100 above each public source's best single model,"
+                " known afterwards"
+            ),
+            "mix/recognised/points",
+            1,
+        ),
+        (
+            "trained on graded answers, share of the best single model's cost for its quality",
+            "paper/methods/this predictor/cost_share",
+            2,
+        ),
+    ],
+)
+def test_the_first_screen_quotes_the_mix_of_traffic(label: str, path: str, decimals: int) -> None:
+    figure = orjson.loads((ROOT / "docs" / "results" / "traffic.json").read_bytes())
+    for name in path.split("/"):
+        figure = figure[name]
+    told = f"{figure['value']:.{decimals}f} ± {figure['se']:.{decimals}f}"
+    assert cells_of("README.md", label) == [told]
+
+
+def test_the_first_file_fits_two_screens() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
 
 
 def without_code(document: Path) -> str:
@@ -99,6 +142,15 @@ def test_links_lead_to_files(document: Path) -> None:
         assert there.exists(), link
         if anchor and there.suffix == ".md":
             assert anchor in anchors_of(there), link
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [("examples/config.yaml", "settings"), ("server/routoo/routing/default_pool.yaml", "pool")],
+)
+def test_the_shipped_files_name_their_schema(file: str, kind: str) -> None:
+    first = (ROOT / file).read_text(encoding="utf-8").splitlines()[0]
+    assert first == f"# yaml-language-server: $schema={kind}.schema.json"
 
 
 def test_the_example_config_spells_the_defaults_out(monkeypatch: pytest.MonkeyPatch) -> None:

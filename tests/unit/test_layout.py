@@ -31,6 +31,7 @@ FLOORS = (
 )
 EXPORT_FLOORS = (
     {"cli"},
+    {"autopilot"},
     {"artifact"},
     {"evaluation"},
     {"training"},
@@ -45,7 +46,7 @@ EXPORT_FLOORS = (
 PURE = ("predictor", "selector", "budget", "tariffs")
 TRANSPORT = ("grpc", "google.protobuf", "grpc_health", "grpc_reflection", "routoo.v1")
 # A script per question stands in benchmarks/, where their names are the table of contents.
-MOST_ENTRIES = {"server/routoo": 20, "export/routoo_export": 20, "tests": 20, "benchmarks": 24}
+MOST_ENTRIES = {"server/routoo": 20, "export/routoo_export": 20, "tests": 20, "benchmarks": 26}
 LONG, TOO_LONG = 400, 600
 PACKAGES = [(SERVER, "routoo", FLOORS), (EXPORT, "routoo_export", EXPORT_FLOORS)]
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
@@ -94,7 +95,8 @@ def test_every_dependency_is_pinned_inside_its_bounds() -> None:
     assert [
         str(requirement)
         for requirement in requirements
-        if not requirement.specifier.contains(pinned.get(canonicalize_name(requirement.name), "0"))
+        if requirement.name != project["name"]  # an extra that brings another
+        and not requirement.specifier.contains(pinned.get(canonicalize_name(requirement.name), "0"))
     ] == []
 
 
@@ -102,6 +104,15 @@ def extras_of(text: str) -> set[str]:
     """Returns the extras that are installed beside the runtime."""
     (found,) = _EXTRAS.findall(text)
     return set(found.split(","))
+
+
+@pytest.mark.parametrize("name", ["Makefile", "deploy/Dockerfile"])
+def test_byte_code_is_written_for_modules_that_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    imports = re.findall(r"-c 'import (routoo\.[^']*)'", text)
+    assert imports
+    for module in imports[0].split(", "):
+        assert find_spec(module), module
 
 
 def test_the_bill_of_materials_is_that_of_the_image() -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from harness.held_out import MEASURED_POOL
+from harness.outcomes.held_out import MEASURED_POOL
 from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd

@@ -3,6 +3,8 @@
 import sys
 from typing import Final
 
+from routoo.errors import without_package
+
 _BAD_INPUT: Final = 2
 
 
@@ -13,11 +15,5 @@ def main() -> None:
 
         run()
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if not package or package in {"routoo", "routoo_export"}:
-            raise
-        sys.stderr.write(
-            f"error: this command needs {package}, which is not installed: pip install"
-            " 'routoo[server,export]'\n"
-        )
+        sys.stderr.write(f"error: {without_package(error, 'server,export')}\n")
         sys.exit(_BAD_INPUT)

@@ -1,11 +1,12 @@
 """``routoo-export``: from outcomes to a checkpoint, metrics and an artifact for Triton."""
 
 import sys
-from typing import Final
 
 import typer
 
+from routoo.cli.program import EXIT_CODES, run
 from routoo.errors import RoutooError
+from routoo_export.cli.autopilot import autopilot
 from routoo_export.cli.catalogue import catalogue_app
 from routoo_export.cli.data import data_app
 from routoo_export.cli.evaluate import evaluate_checkpoint
@@ -18,13 +19,14 @@ from routoo_export.cli.reproduce import reproduce_paper
 from routoo_export.cli.train import train
 from routoo_export.errors import ExportError
 
-EXIT_BAD_INPUT: Final = 2
-
 app = typer.Typer(
     help="Train, judge and export Routoo's performance predictor.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=EXIT_CODES,
 )
 app.command()(train)
 app.command(name="evaluate")(evaluate_checkpoint)
@@ -33,15 +35,12 @@ app.command()(export)
 app.command(name="repository")(repository_config)
 app.command()(onboard)
 app.command(name="onboard-checkpoint")(onboard_checkpoint)
+app.command()(autopilot)
 app.add_typer(data_app, name="data")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(recogniser_app, name="recogniser")
 
 
 def main() -> None:
-    """Run the command line; a known error is one line on stderr and exit code 2."""
-    try:
-        app()
-    except (ExportError, RoutooError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_BAD_INPUT)
+    """Run the command line, and end the process with its exit code."""
+    sys.exit(run(app, "routoo-export", None, (ExportError, RoutooError)))

@@ -43,9 +43,14 @@ def read_examples() -> tuple[Example, ...]:
     """The prompts that were written for this project.
 
     Raises:
-        OutcomeError: a row is wrong; names file and line.
+        OutcomeError: a row is wrong, which names file and line; or there are no prompts here.
     """
     folder = files(__package__) / PROMPTS
+    if not folder.is_dir():
+        raise OutcomeError(
+            "the prompts that the recogniser learns from are too many for a wheel; train it in a"
+            " clone of the repository"
+        )
     found: list[Example] = []
     for file in sorted(folder.iterdir(), key=lambda one: one.name):
         if file.name.endswith(".jsonl"):

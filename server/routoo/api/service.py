@@ -233,6 +233,11 @@ class RouterService:
         # The shadow's sums are those of all tenants.
         if not admission.caller.is_admin:
             response.ClearField("shadow")
+            response.ClearField("experiment")
+            tenant = admission.caller.confined_to
+            seen = [one for one in response.guarantee if one.tenant in {"*", tenant}]
+            response.ClearField("guarantee")
+            response.guarantee.extend(seen)
         return response.SerializeToString()
 
     async def _report_outcome(self, body: bytes, _context: Context, admission: Admission) -> bytes:

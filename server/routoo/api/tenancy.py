@@ -67,3 +67,18 @@ def budgets_shown(message: budget_pb2.GetBudgetRequest, caller: Caller) -> tuple
             "your token or certificate has no tenant; the budgets of all need the role admin"
         )
     return tenant, True
+
+
+def decisions_shown(caller: Caller) -> str | None:
+    """Finds the tenant whose decisions a caller may look at; None: those of all.
+
+    Raises:
+        PermissionDeniedError: the caller has no tenant and is no admin.
+    """
+    if caller.is_admin:
+        return None
+    if not caller.tenant:
+        raise PermissionDeniedError(
+            "your token or certificate has no tenant; the decisions of all need the role admin"
+        )
+    return caller.tenant

@@ -42,6 +42,9 @@ def nano_usd(amounts_usd: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def applying(terms: Sequence[BudgetTerms], tenant: str) -> tuple[int, ...]:
     """Returns the indices of the budgets of a tenant's requests, those of all tenants first."""
+    apart = [index for index, one in enumerate(terms) if one.is_apart and one.tenant == tenant]
+    if apart:
+        return tuple(apart)
     return tuple(
         [index for index, budget in enumerate(terms) if not budget.tenant]
         + [index for index, budget in enumerate(terms) if budget.tenant and budget.tenant == tenant]

@@ -35,6 +35,8 @@ class BudgetTerms:
         sliding: the limit holds in every stretch of that length; else in fixed periods.
         on_exhausted: a request for which nothing is left is refused, or gets the cheapest model.
         is_paced: money has a price, by which it lasts for the period; else only the limit holds.
+        is_apart: pays for no request, but for what is booked under its ``tenant``, which is
+            ``apart_tenant(name)`` then, and which no request may name.
     """
 
     name: str
@@ -44,6 +46,7 @@ class BudgetTerms:
     sliding: bool
     on_exhausted: Literal["cheapest", "refuse"]
     is_paced: bool = True
+    is_apart: bool = False
 
     @property
     def step_ns(self) -> int:
@@ -67,6 +70,16 @@ class BudgetTerms:
     def period_s(self) -> float:
         """The period in seconds."""
         return self.period_ns * 1e-9
+
+
+def apart_tenant(name: str) -> str:
+    """Returns the tenant under whose name a budget is booked that pays for no request."""
+    return f"[{name}]"
+
+
+def is_apart_tenant(tenant: str) -> bool:
+    """Returns whether a name has the form of ``apart_tenant``, which no tenant's name may have."""
+    return tenant.startswith("[") and tenant.endswith("]")
 
 
 def one_nano_usd(amount_usd: float) -> int:

@@ -1,15 +1,10 @@
 """The ``routoo`` command: its subcommands, global options and exit codes.
 
-Exit codes: 0 done; 2 bad input (arguments, files, configuration, a request that the service
-refuses); 3 no service answers; 4 a missed deadline or an overloaded service; 130 interrupted; 1
-anything else. An error is one line on stderr that names the remedy; stdout carries results only.
+``routoo.cli.program`` runs it.
 """
 
-import os
-import sys
 from collections.abc import Sequence
 from enum import Enum
-from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -19,7 +14,9 @@ from routoo import __version__
 from routoo.cli.commands.batch import batch
 from routoo.cli.commands.calibrate import calibrate
 from routoo.cli.commands.escalate import escalate
+from routoo.cli.commands.experiment import experiment
 from routoo.cli.commands.health import health
+from routoo.cli.commands.init.command import init
 from routoo.cli.commands.learning import learning
 from routoo.cli.commands.log import explain, tail
 from routoo.cli.commands.money import budgets, report
@@ -43,11 +40,10 @@ from routoo.cli.options.connection import (
     use_credential_files,
     with_connection,
 )
-from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of, without_module
-from routoo.errors import RoutooError
+from routoo.cli.output.errors import BAD_INPUT
+from routoo.cli.program import EXIT_CODES, completes, run
 
-_COMPLETES = "_ROUTOO_COMPLETE"
-"""The variable with which a shell asks for what may come next."""
+NAME = "routoo"
 
 
 class Shell(Enum):
@@ -65,42 +61,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     invoke_without_command=True,
+    epilog=EXIT_CODES,
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line, ``sys.argv`` by default, and returns its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            # A terminal that cannot show a character must not end the command.
-            stream.reconfigure(errors="backslashreplace")
-    if _COMPLETES in os.environ:
-        shells.completion_init()  # type: ignore[attr-defined] # typer names no exports
-    try:
-        exit_code: int | None = app(args=arguments, prog_name="routoo", standalone_mode=False)
-        sys.stdout.flush()
-    except RoutooError as error:
-        return _fail(str(error), exit_code_of(error))
-    except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "routoo"
-        return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", BAD_INPUT)
-    except OSError as error:
-        # Otherwise the interpreter would try to flush stdout again when it ends, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        has_left = isinstance(error, BrokenPipeError)  # the reader: ``routoo models | head``
-        said = f"cannot write the result: {error.strerror}"
-        return FAILED if has_left else _fail(said, FAILED)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except ModuleNotFoundError as error:
-        return _fail(without_module(error), BAD_INPUT)
-    return exit_code or 0
-
-
-def _fail(message: str, exit_code: int) -> int:
-    print(f"routoo: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
-    return exit_code
+    return run(app, NAME, arguments)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback
@@ -140,11 +107,12 @@ def completion(
     In bash and zsh: source <(routoo completion bash). In fish: routoo completion fish | source.
     """
     script = shells.get_completion_script(  # type: ignore[attr-defined] # typer names no exports
-        prog_name="routoo", complete_var=_COMPLETES, shell=shell.value
+        prog_name=NAME, complete_var=completes(NAME), shell=shell.value
     )
     typer.echo(script)
 
 
+app.command()(init)
 app.command()(serve)
 app.command()(reload)
 app.command("check-config")(check_config)
@@ -161,6 +129,7 @@ app.command()(with_connection(models))
 app.command()(with_connection(info))
 app.command()(with_connection(health))
 app.command()(with_connection(learning))
+app.command()(with_connection(experiment))
 app.command()(with_connection(budgets))
 app.command()(with_connection(report))
 app.command()(spend)

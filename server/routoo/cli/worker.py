@@ -28,7 +28,7 @@ def main() -> int:
         worker = WorkerAddress(folder, said["run"], said["index"], said["workers"])
         return serve(source, worker)
     except RoutooError as error:
-        print(f"routoo: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201 - as the command does
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201 - as the command does
         return exit_code_of(error)
 
 

@@ -59,6 +59,7 @@ class Outcome(TypedDict, total=False):
     status_code: int | None
     retry_after_s: float | None
     failure: FailureName | None
+    reason_code: str | None
 
 
 class BatchOptions(TypedDict, total=False):

@@ -30,6 +30,7 @@ from routoo.config.sections.proxy import ProxySettings
 from routoo.config.sections.security import CallAddress, Listener, SecuritySettings, TcpAddress
 from routoo.config.sections.sessions import SessionSettings
 from routoo.config.sections.tasks import TaskSettings
+from routoo.config.sections.trials import ExperimentSettings
 
 ENV_PREFIX = "ROUTOO_"
 
@@ -110,6 +111,8 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     predictor: PredictorSettings = PredictorSettings()
     policy: PolicySettings = PolicySettings()
+    experiment: ExperimentSettings | None = None
+    """A split of the requests between what is in force and a candidate. Unset: there is none."""
     tasks: TaskSettings = TaskSettings()
     budgets: Annotated[tuple[BudgetSettings, ...], AfterValidator(distinct_names)] = ()
     """Limits on spending. Empty: no ledger is kept."""

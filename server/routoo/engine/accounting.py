@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from routoo.engine.booking.single import BudgetBooking
     from routoo.engine.corrections.corrector import Corrector
     from routoo.engine.corrections.learner import Learner, LearningState
+    from routoo.engine.exploring.explorer import Explorer
     from routoo.engine.health.tracker import ProviderHealth
     from routoo.engine.limits.choice import ProviderLimits
     from routoo.engine.open_decisions import OpenDecisions
@@ -46,6 +47,8 @@ class Accounting:
         sessions: keeps the turns of sessions.
         health: keeps the health of models and providers; None: nobody watches it.
         limits: keeps choices within the limits of providers; None: there are none.
+        explorer: puts other models in place of the best in a share of the decisions; None: nothing
+            does.
         worker: the number of this process among the workers of a service.
         presets: the prices of the policies that are points of a curve; None: there are none.
         learner: learns scores from these reports; None: they are taken as they are predicted.
@@ -60,6 +63,7 @@ class Accounting:
     sessions: Sessions = NO_SESSIONS
     health: ProviderHealth | None = None
     limits: ProviderLimits | None = None
+    explorer: Explorer | None = None
     worker: int = 0
     presets: PresetPrices | None = None
     learner: Learner | None = None
@@ -81,7 +85,9 @@ class Accounting:
     @property
     def waits(self) -> bool:
         """Whether a decision may wait for another machine or for a disk."""
-        return self.sessions.waits or (self.spending is not None and self.spending.ledger.waits)
+        return self.sessions.waits or (
+            self.spending is not None and not self.spending.is_apart and self.spending.ledger.waits
+        )
 
     def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:
         """Returns each budget's state and price, in the settings' order; may wait for the ledger.
@@ -112,6 +118,8 @@ class Accounting:
     def close(self) -> None:
         """Stops the updates of the prices and the corrections, then closes the books."""
         self.pricing.close()
+        if self.explorer is not None:
+            self.explorer.purse.close()
         if self.corrector is not None:
             self.corrector.close()
         if self.learner is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from routoo.engine.booking.batches import BatchBooking
 from routoo.engine.corrections.estimating import Estimating
 from routoo.engine.fallbacks import Fallbacks
-from routoo.engine.joint_parts import kept_parts
+from routoo.engine.joint_parts import batch_decision, kept_parts
 from routoo.engine.limits.choice import lost_limits
 from routoo.errors import NoEligibleModelError
 from routoo.pricing.prices import Observed, budget_constraint
@@ -40,12 +40,13 @@ from routoo.selector.policies.lp import reasons
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from routoo.engine.accounting import Accounting
     from routoo.engine.booking.single import Booked
     from routoo.engine.open_decisions import DecisionIds
-    from routoo.engine.shadow import Shadow
+    from routoo.engine.trials.promise_watch import PromiseWatch
+    from routoo.engine.trials.shadow import Shadow
     from routoo.errors import RoutooError
     from routoo.predictor.base import Predictor
     from routoo.routing.decision import Predicted
@@ -76,9 +77,10 @@ class Decider:
         metrics: counts decisions.
         recorder: logs decisions; None: nothing is logged.
         shadow: a policy that is compared with the one in force; None: there is none.
+        promise: turns choices to the reference where a promise is refuted; None: none is watched.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter per part
         self,
         *,
         pool: Pool,
@@ -89,6 +91,7 @@ class Decider:
         metrics: Metrics,
         recorder: Recorder | None,
         shadow: Shadow | None,
+        promise: PromiseWatch | None = None,
     ) -> None:
         self._versions = Versions(predictor.version, policies.version)
         self._pool = pool
@@ -100,9 +103,11 @@ class Decider:
         self._presets = accounting.presets if policies.has_presets else None
         self._ids = ids
         self._metrics = metrics
-        self._shadow = shadow
+        self._shadow, self._promise = shadow, promise
         self._recorder = recorder
-        self._spending = accounting.spending
+        spending = accounting.spending
+        self._spending = None if spending is None or spending.is_apart else spending
+        self._explorer = accounting.explorer
         self._decisions = accounting.decisions
         self._sessions = accounting.sessions
         self._health = accounting.health
@@ -116,12 +121,13 @@ class Decider:
             limit of a provider refuses.
         """
         prepared = self._prepare(predicted)
+        choose: Callable[..., Chosen] = partial(self._choose, predicted.requests)
+        if self._explorer is not None:
+            choose = self._explorer.over(predicted.requests, choose)
         if self._limits is None:
-            chosen = self._choose(predicted.requests, prepared)
+            chosen = choose(prepared)
         else:
-            prepared, chosen = self._limits.choose(
-                prepared, partial(self._choose, predicted.requests)
-            )
+            prepared, chosen = self._limits.choose(prepared, choose)
             self._limits.observe(prepared, chosen)
         booked = None
         if self._spending is not None:
@@ -129,9 +135,16 @@ class Decider:
             if self._fallbacks is not None:
                 raised_usd = self._fallbacks.raised_usd(predicted.requests, prepared, chosen)
             booked = self._spending.book(
-                prepared.ids, prepared.tenants, prepared.billed, chosen.choice, raised_usd
+                prepared.ids,
+                prepared.tenants,
+                prepared.billed,
+                chosen.choice,
+                raised_usd,
+                _instead(chosen),
             )
             booked = self._within_limits(prepared, chosen, booked)
+        if self._explorer is not None:
+            chosen = self._explorer.settled(prepared, chosen, booked)
         batch = self._decided(predicted, prepared, chosen, booked)
         replies: list[Decision | RoutooError] = []
         for row, request in enumerate(predicted.requests):
@@ -182,7 +195,7 @@ class Decider:
             for part in kept_parts(decisions):
                 self._decisions.add(part)
             self._keep_turns(batch, predicted.requests)
-        return _batch_decision(batch, decisions, chosen.joint)
+        return batch_decision(batch, decisions, chosen.joint)
 
     def _chosen_together(
         self,
@@ -303,6 +316,8 @@ class Decider:
         Only the first choice of requests is compared with that of the shadow policy.
         """
         chosen = self._by_policies(requests, prepared, again=again)
+        if self._promise is not None:
+            chosen = self._promise.instead(chosen, requests, prepared)
         unsure, rows = self._policies.unsure, prepared.estimates.unsure
         if unsure is None or rows is None or not rows.any():
             return chosen
@@ -424,12 +439,16 @@ class Decider:
             health=prepared.health,
             fallbacks=None if fallbacks is None else fallbacks.tolist(),
             limits_usd=None if fallbacks is None or limits_usd is None else limits_usd.tolist(),
+            explored=chosen.explored,
+            trials=predicted.trials,
         )
         if is_dry:
             return batch
         if self._health is not None and prepared.health is not None:
             self._health.asked(batch.choices, prepared.health)
         self._metrics.decided(batch)
+        if self._metrics.live.on:
+            self._metrics.live.decided(predicted.requests, prepared, batch)
         if self._recorder is not None:
             self._recorder.decided(predicted.requests, prepared, chosen, batch)
         return batch
@@ -521,29 +540,18 @@ def _chosen_by(
     return choice, policy.explain(case, choice), None
 
 
+def _instead(chosen: Chosen) -> IndexArray | None:
+    """Returns what to book where drawn models are not paid for, int [n]; None: none was drawn."""
+    drawn = None if chosen.explored is None else chosen.explored.drawn
+    return None if drawn is None else drawn.best
+
+
 def _chosen(figures: FloatArray, choice: IndexArray) -> list[float]:
     """Returns the figures ([n, m]) of the chosen models; of one row without making arrays."""
     if len(choice) == 1:
         return [figures.item(0, choice.item(0))]
     found: list[float] = figures[np.arange(len(choice)), choice].tolist()
     return found
-
-
-def _batch_decision(
-    batch: DecidedBatch, decisions: list[Decision], together: Joint | None
-) -> BatchDecision:
-    joint = None if together is None else together.solution
-    mean_score = float(np.mean(batch.scores))
-    return BatchDecision(
-        decisions=decisions,
-        total_cost_usd=float(np.sum(batch.costs_usd)),
-        mean_score=mean_score,
-        bound=mean_score if joint is None else joint.bound,
-        gap=0.0 if joint is None else joint.gap,
-        shadow_price=max(batch.shadow_prices) if joint is None else joint.shadow_price,
-        binding=() if joint is None else joint.binding,
-        timing=batch.timing,
-    )
 
 
 def _check_all_eligible(eligibility: Eligibility) -> None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from time import monotonic_ns, thread_time_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from routoo.engine.batcher import Batcher, BatchWait
 from routoo.engine.decider import Decider
 from routoo.engine.escalations import Escalations
-from routoo.engine.joint_parts import parts_of
-from routoo.engine.overview import CorrectionsInfo, EngineInfo, ModelsOverview
-from routoo.engine.shadow import Shadow
+from routoo.engine.joint_parts import parts_of, together
+from routoo.engine.overview import EngineInfo, ModelsOverview, corrections_info
 from routoo.engine.shared import Handover, in_short_turns
+from routoo.engine.trials.shadow import Shadow
+from routoo.engine.trials.split import Trials
 from routoo.errors import (
     DrainingError,
     InvalidRequestError,
@@ -26,7 +28,6 @@ from routoo.errors import (
     QueueFullError,
     RoutooError,
 )
-from routoo.predictor.base import join
 from routoo.routing.constraints import check_names, check_task
 from routoo.routing.corrections.table import Layout
 from routoo.routing.decision import Predicted, Versions
@@ -79,6 +80,7 @@ class Engine:
         threads: threads and decision ids; ``close`` stops the threads, ``retire`` does not.
         metrics: counts decisions.
         decision_log: logs single decisions and reports; None: nothing is logged.
+        trials: an experiment, and the watch on a promise; None: nothing is tried.
 
     Raises:
         PoolError: the predictor does not know a model of the pool.
@@ -97,6 +99,7 @@ class Engine:
         threads: EngineThreads,
         metrics: Metrics,
         decision_log: DecisionLog | None = None,
+        trials: Trials | None = None,
     ) -> None:
         self.source = source
         self.pool = pool
@@ -110,16 +113,20 @@ class Engine:
             accounting.outcomes.on_capped = lambda one: decision_log.capped(
                 one.decision_id, one.reported_usd, one.booked_usd
             )
-        self._decider = Decider(
+        self.trials = trials or Trials()
+        decider = partial(
+            Decider,
             pool=pool,
-            predictor=source.predictor,
             policies=policies,
-            accounting=accounting,
             ids=threads.ids,
             metrics=metrics,
             recorder=None if decision_log is None else decision_log.recorder(pool, policies),
             shadow=self.shadow,
+            promise=self.trials.promise,
         )
+        self._decider = decider(predictor=source.predictor, accounting=accounting)
+        self._split = self.trials.split(self._decider, decider, accounting, self._predict_now)
+        accounting.outcomes.on_outcome = self.trials.listener()
         self._escalations = Escalations(
             accounting, policies.rule, pool, threads.ids.new, metrics.escalations
         )
@@ -195,7 +202,7 @@ class Engine:
 
         def decide_all(parts: Sequence[Prediction]) -> BatchDecision:
             decided = self._decider.decide_jointly(
-                _together(requests, parts, accepted_ns), constraints, is_dry=is_dry
+                together(requests, parts, accepted_ns), constraints, is_dry=is_dry
             )
             if not handover.finish(decided):
                 self._decider.release(decided.decisions)
@@ -229,8 +236,8 @@ class Engine:
         accepted_ns = monotonic_ns()
 
         def solve(parts: Sequence[Prediction]) -> BatchFrontier:
-            together = _together(requests, parts, accepted_ns)
-            return self._decider.frontier(together, points, score_std_weight)
+            joined = together(requests, parts, accepted_ns)
+            return self._decider.frontier(joined, points, score_std_weight)
 
         return await self._jointly(requests, solve)
 
@@ -418,10 +425,12 @@ class Engine:
             max_prompt_tokens=self.predictor.max_tokens,
             degraded=self.predictor.degraded
             or self.accounting.sessions.degraded
+            or self.trials.is_broken
             or any(state.degraded for state, _ in budgets),
             shadow=None if self.shadow is None else self.shadow.comparison,
-            corrections=self._corrections_info(),
+            corrections=corrections_info(self.corrections(), self._factors_in_force()),
             health=self.health(),
+            trials=self.trials,
             presets=self.accounting.preset_points,
             learning=self.accounting.learning(self._layout),
         )
@@ -434,16 +443,6 @@ class Engine:
     def _layout(self) -> Layout:
         pool, predictor = self.pool, self.predictor
         return Layout(predictor.version, pool.names, tuple(predictor.tasks), pool.declared)
-
-    def _corrections_info(self) -> CorrectionsInfo | None:
-        found, in_force = self.corrections(), self._factors_in_force()
-        if found is None or in_force is None:
-            return None
-        return CorrectionsInfo(
-            "" if in_force.changes_nothing else in_force.id,
-            sum(one.lengths.answers for one in found),
-            sum(one.latencies.answers for one in found),
-        )
 
     async def warm_up(self) -> None:
         """Runs the predictor for the first time, on the thread that will call it."""
@@ -489,6 +488,7 @@ class Engine:
     def _close_books(self) -> None:
         self._threads.close_books()
         self.accounting.close()
+        self.trials.close()
 
     def _release(self, decisions: Sequence[Decision]) -> None:
         """Gives back, in a thread, the money of decisions that nobody received."""
@@ -546,8 +546,15 @@ class Engine:
             except InvalidRequestError as error:
                 raise error.within(f"requests[{row}]") from None
 
-    def _predict(self, requests: Sequence[PromptRequest], wait: BatchWait) -> Prediction:
-        predictor = self.source.predictor
+    def _predict_now(
+        self, requests: Sequence[PromptRequest], rival: Predictor | None = None
+    ) -> Prediction:
+        return self._predict(requests, self._batcher.wait, rival)
+
+    def _predict(
+        self, requests: Sequence[PromptRequest], wait: BatchWait, rival: Predictor | None = None
+    ) -> Prediction:
+        predictor = rival or self.source.predictor
         prompts = [request.text for request in requests]
         told = [request.task for request in requests]
         try:
@@ -572,18 +579,12 @@ class Engine:
         self, requests: Sequence[PromptRequest], accepted_ns: Sequence[int]
     ) -> list[Decision | RoutooError]:
         began_ns, started_ns = thread_time_ns(), monotonic_ns()
-        prediction = self._predict(requests, self._batcher.wait)
-        replies = self._decider.decide(
-            Predicted(requests, prediction, accepted_ns, started_ns, monotonic_ns())
-        )
+        if self._split is not None:
+            replies = self._split.decide(requests, accepted_ns)
+        else:
+            prediction = self._predict(requests, self._batcher.wait)
+            replies = self._decider.decide(
+                Predicted(requests, prediction, accepted_ns, started_ns, monotonic_ns())
+            )
         self._took_ns = thread_time_ns() - began_ns
         return replies
-
-
-def _together(
-    requests: Sequence[PromptRequest], parts: Sequence[Prediction], accepted_ns: int
-) -> Predicted:
-    """Joins the predictions of a batch's parts. Not on the event loop: the batch may be large."""
-    return Predicted(
-        requests, join(parts), [accepted_ns] * len(requests), accepted_ns, monotonic_ns()
-    )

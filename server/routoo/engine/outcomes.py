@@ -57,6 +57,8 @@ class OutcomeSettlement:
 
     Attributes:
         on_capped: called with each report that told more than is booked.
+        on_outcome: called with each accepted report, its decision and the cost that is booked;
+            None: nobody wants to know.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - one parameter per part
@@ -76,6 +78,7 @@ class OutcomeSettlement:
         learner: Learner | None = None,
     ) -> None:
         self.on_capped: Callable[[CappedReport], None] = lambda _: None
+        self.on_outcome: Callable[[OutcomeReport, Decision, float | None], None] | None = None
         self._bound = bound
         self._decisions = decisions
         self._ledger = ledger
@@ -138,6 +141,8 @@ class OutcomeSettlement:
             self._watch(outcome, decision, column, cost_usd, learns=not is_capped)
             if self._sessions is not None and decision.batch.sessions is not None:
                 self._sessions.reported(outcome, decision, column, cost_usd)
+            if self.on_outcome is not None:
+                self.on_outcome(outcome, decision, cost_usd)
         return result
 
     def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[ReportResult | RoutooError]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from routoo.engine.trials.split import Trials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.engine.corrections.learner import LearningState
     from routoo.routing.arms.limit_rows import LimitState
+    from routoo.routing.corrections.factors import Factors
     from routoo.routing.corrections.scores.table import ModelAbility
     from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.health.overview import HealthOverview
@@ -89,6 +92,7 @@ class EngineInfo:
         shadow: the counts of the shadow policy; None: there is none.
         corrections: the corrections in force; None: predictions are taken as they are.
         health: the health of models and providers; None: nobody watches it.
+        trials: an experiment, and the watch on a promise.
         presets: the points of the curve that have a name, the cheapest first.
         learning: the learned scores in force; None: none are learned.
     """
@@ -108,3 +112,17 @@ class EngineInfo:
     health: HealthOverview | None = None
     presets: Sequence[PresetPoint] = ()
     learning: LearningState | None = None
+    trials: Trials = field(default_factory=Trials)
+
+
+def corrections_info(
+    found: Sequence[ModelCorrection] | None, in_force: Factors | None
+) -> CorrectionsInfo | None:
+    """Sums up what reports have told of the models; None: nothing is corrected."""
+    if found is None or in_force is None:
+        return None
+    return CorrectionsInfo(
+        "" if in_force.changes_nothing else in_force.id,
+        sum(one.lengths.answers for one in found),
+        sum(one.latencies.answers for one in found),
+    )

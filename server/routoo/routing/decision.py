@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isnan
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from routoo.routing.candidate import Candidate
 from routoo.selector.reason import Reason, optimum_text, reason_text
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from routoo.routing.arms.spec import ArmSpec
     from routoo.routing.constraints import Narrowing
     from routoo.routing.estimates import Estimates
+    from routoo.routing.exploring import Explored
     from routoo.routing.health.rows import HealthRows
     from routoo.routing.joint import JointConstraints, JointSolution
     from routoo.routing.pool import Pool
@@ -100,6 +103,8 @@ class DecidedBatch:
             first, -1: no more; None: none at all.
         limits_usd: what is reserved, which fallbacks cost at most; infinite: no budget pays; None:
             none pays in any row, or there are no fallbacks.
+        explored: what was drawn; None: nothing could be, and the choice follows from the rest.
+        trials: per row, its arm of an experiment, empty: none; None: no row has one.
     """
 
     pool: Pool
@@ -130,6 +135,8 @@ class DecidedBatch:
     health: HealthRows | None = None
     fallbacks: list[list[int]] | None = None
     limits_usd: list[float] | None = None
+    explored: Explored | None = None
+    trials: list[str] | None = None
 
     def fallback_columns(self, row: int) -> list[int]:
         """Returns the columns of a row's fallbacks, the best first."""
@@ -153,8 +160,10 @@ class DecidedBatch:
             charges=None if self.charges is None else self.charges[at],
             fallbacks=None if self.fallbacks is None else self.fallbacks[part],
             limits_usd=None if self.limits_usd is None else self.limits_usd[part],
+            trials=None if self.trials is None else self.trials[part],
             sessions=None if self.sessions is None else self.sessions.part(start, end),
             health=None if self.health is None else self.health.take(at),
+            explored=None if self.explored is None else self.explored.take(at),
             **columns,
         )
 
@@ -199,40 +208,6 @@ class Insight:
             evidence=None if evidence is None else evidence.item(row, column),
             averages=None if averages is None else averages.item(row, column),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """The predictions of one model, or of one of its arms, for one prompt.
-
-    Attributes:
-        model: its name in the pool.
-        arm: the name of its arm; empty: it has none.
-        score: predicted score, in [0, 1].
-        cost_usd: predicted cost.
-        latency_ms: predicted time to the last token.
-        output_tokens: predicted length of the answer.
-        utility: score minus shadow price times cost, and minus what limits of providers take off.
-        percentile_latency_ms: the time at the percentile that the request names; None: it names
-            none.
-        removed_by: the constraint that removed the model; empty: it is eligible.
-        score_std: standard deviation of the score; None: not known.
-        evidence: graded prompts behind the score; None: not known.
-        averages: published averages behind the score; None: not known.
-    """
-
-    model: str
-    arm: str
-    score: float
-    cost_usd: float
-    latency_ms: float
-    output_tokens: float
-    utility: float
-    removed_by: str
-    score_std: float | None = None
-    evidence: float | None = None
-    averages: float | None = None
-    percentile_latency_ms: float | None = None
 
 
 @dataclass(slots=True)  # not frozen: made for each request, and three times as fast so
@@ -333,6 +308,24 @@ class Decision:
             )
             for column, tokens in zip(columns, longest, strict=True)
         ]
+
+    @property
+    def propensity(self) -> float | None:
+        """The probability with which this model was chosen; None: not known."""
+        explored = self.batch.explored
+        if explored is None:
+            return 1.0
+        found = explored.propensity[self.row]
+        return None if isnan(found) else found
+
+    @property
+    def unexplored_model(self) -> str:
+        """The column's name that the policy chose, where another was drawn; else empty."""
+        explored = self.batch.explored
+        drawn = None if explored is None else explored.drawn
+        if drawn is None or not drawn.rows[self.row]:
+            return ""
+        return self.batch.pool.names[int(drawn.best[self.row])]
 
     @property
     def is_ill(self) -> bool:
@@ -501,6 +494,7 @@ class Predicted:
         accepted_ns: when each request was accepted.
         started_ns: when prediction began.
         predicted_ns: when it was done.
+        trials: per request, its arm of an experiment, empty: none; None: there is none.
     """
 
     requests: Sequence[PromptRequest]
@@ -508,6 +502,7 @@ class Predicted:
     accepted_ns: Sequence[int]
     started_ns: int
     predicted_ns: int
+    trials: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -551,6 +546,11 @@ class Prepared:
         return replace(self, case=replace(self.case, **changes), turns=turns)
 
     @property
+    def prefix(self) -> str:
+        """What the decision ids of this process begin with."""
+        return self.ids[0].partition("-")[0]
+
+    @property
     def billed(self) -> Case:
         """The case with what each request may cost in place of the predicted costs."""
         most_usd = self.estimates.most_usd
@@ -565,7 +565,7 @@ class Joint:
     solution: JointSolution
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made for each request, and three times as fast so
 class Chosen:
     """A choice for n requests.
 
@@ -577,6 +577,8 @@ class Chosen:
         turns: the turns of sessions after the choice; None: no row has one.
         seconds: int [n], columns to ask beside the chosen ones where the reason is CASCADE; None:
             no policy asks two.
+        explored: what was drawn in place of the policies' choices; None: nothing could be.
+        fallen: bool [n], rows that a refuted promise turned to its reference; None: none.
     """
 
     choice: IndexArray
@@ -585,3 +587,5 @@ class Chosen:
     joint: Joint | None = None
     turns: SessionTurns | None = None
     seconds: IndexArray | None = None
+    explored: Explored | None = None
+    fallen: BoolArray | None = None

@@ -39,6 +39,7 @@ class OutcomeReport:
         failure: the way in which the provider failed; None: it has not, or nobody knows.
         witnessed: whether Envoy tells of it, which has seen the reply, so that it counts for the
             provider's health even where the decision is another replica's.
+        reason_code: why the outcome is as it is, in a word of the caller's; empty: not told.
         age_s: the time since a decision that is another replica's, in seconds.
     """
 
@@ -59,6 +60,7 @@ class OutcomeReport:
     status: int = 0
     failure: ProviderFailure | None = None
     witnessed: bool = False
+    reason_code: str = ""
     age_s: float = 0.0
 
 

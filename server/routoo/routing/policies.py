@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from routoo.routing.request import PromptRequest
     from routoo.routing.unsure import Unsure
     from routoo.selector.cascade import Rule
+    from routoo.selector.exploring.exploration import Exploration
     from routoo.selector.policies.base import Policy
 
 
@@ -36,6 +37,7 @@ class Policies:
         fallbacks: the number of fallbacks, and what is reserved for them.
         latency_percentile: the percentile of their latency that ``max_latency_ms`` is compared
             with, of requests that name none; None: the mean.
+        exploration: the rule for exploring; None: nothing explores.
         named: the policy of a request by the name that it gives; empty: the one in force.
         versions: the name and the digest of each policy in ``named``.
     """
@@ -48,6 +50,7 @@ class Policies:
     unsure: Unsure | None = None
     fallbacks: FallbackSettings = field(default_factory=FallbackSettings)
     latency_percentile: int | None = None
+    exploration: Exploration | None = None
     named: Mapping[str, Policy] = field(init=False)
     versions: Mapping[str, str] = field(init=False)
 
@@ -95,6 +98,7 @@ def build_policies(
     digest: str,
     rule: Rule | None = None,
     unsure: Unsure | None = None,
+    exploration: Exploration | None = None,
 ) -> Policies:
     """Builds every policy that the settings name.
 
@@ -104,6 +108,7 @@ def build_policies(
         digest: identifies the settings.
         rule: the content of the file ``settings.cascade``.
         unsure: the rule of the section ``settings.unsure``.
+        exploration: the rule of the section ``settings.explore``.
 
     Raises:
         ConfigError: a policy names a model that the pool lacks; one line.
@@ -127,6 +132,7 @@ def build_policies(
         unsure,
         settings.fallbacks,
         settings.latency_percentile,
+        exploration,
     )
 
 

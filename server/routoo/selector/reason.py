@@ -83,6 +83,27 @@ class Reason(IntEnum):
         ),
     )
     """The predictor does not know the prompt, and the setting for such prompts chose."""
+    EXPLORED = (
+        15,
+        (
+            "drawn among {of_pool} to see how it does, as policy.explore says; the most predicted"
+            " score after cost, at {price} score per USD, is another's"
+        ),
+    )
+    """Another model was expected to be better; this one was drawn, to see how it does."""
+    GUARANTEE_SHARE = (
+        20,
+        "the reference model, which answers a small share, so that the promise can be watched",
+    )
+    """The reference was drawn, so that graded answers can tell whether the promise holds."""
+    GUARANTEE_BROKEN = (
+        21,
+        (
+            "the reference model, as graded answers refute the promised quality of the others; it"
+            " answers until there is a new calibration"
+        ),
+    )
+    """The promise was refuted, and the reference answers."""
 
 
 @lru_cache(maxsize=1024)  # most decisions of a moment have the same text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -27,16 +27,20 @@ from routoo.routing.policies import build_policies
 from routoo.routing.pool import load_pool
 from routoo.routing.unsure import Unsure
 from routoo.selector.lp.presets import PRESETS
+from routoo.server.exploration import check_exploration
 from routoo.server.resources.container import container_bytes
 from routoo.server.resources.memory_need import memory_findings, memory_need
 from routoo.server.resources.memory_watch import resident_bytes
+from routoo.server.trials import TrialsOverReloads, check_trials, load_rival, proof_of
 from routoo.telemetry.tracing import check_installed
 
 if TYPE_CHECKING:
+    from routoo.config.sections.budget import BudgetSettings
     from routoo.config.sections.policy import GuaranteeSettings
     from routoo.config.settings import Settings
     from routoo.engine.accounting import Accounting
     from routoo.engine.shared import EngineThreads
+    from routoo.engine.trials.split import Rival
     from routoo.predictor.artifact import Artifact
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
@@ -54,6 +58,8 @@ class Components:
         price: predicted score per USD in force where no budget sets it, for policies at a price.
         policies: the policies that the settings name.
         presets: the prices of the policies that are points of the sample's curve.
+        rival: the predictor that an experiment tries; None: there is none.
+        proof: identifies the calibration that has proven the policy guarantee; empty: none has.
     """
 
     pool: Pool
@@ -62,6 +68,8 @@ class Components:
     price: float
     policies: Policies
     presets: PresetPrices
+    rival: Rival | None = None
+    proof: str = ""
 
     @property
     def price_in_force(self) -> float:
@@ -128,9 +136,14 @@ def load_components(
             tells_ood="ood" in artifact.manifest.output_names,
             tells_tasks="tasks" in artifact.manifest.output_names,
         )
-    policies = build_policies(policy, pool, digest, rule, unsure)
+    policies = build_policies(
+        policy, pool, digest, rule, unsure, check_exploration(settings, artifact)
+    )
     presets = PresetPrices(sample.presets(), keeps_mean_cost=policy.mean_cost_is_set)
-    return Components(pool, artifact, sample, price, policies, presets)
+    check_trials(settings, policies)
+    rival = load_rival(settings, pool, version)
+    proof = "" if guarantee is None else proof_of(guarantee, version, pool)
+    return Components(pool, artifact, sample, price, policies, presets, rival, proof)
 
 
 def _rows_of_arms(pool: Pool) -> str:
@@ -163,10 +176,7 @@ def check(settings: Settings) -> list[str]:
         predictors.close()
     price, set_by = parts.presets.of(parts.policies.in_force.name, parts.price, (MEAN_COST,))
     point = parts.sample.point_at(price, parts.policies.in_force)
-    budgets = [
-        f"{one.name} ${one.usd:g} per {one.per}{'' if one.pacing else ' (limit alone)'}"
-        for one in settings.budgets
-    ]
+    budgets = [f"{one.name} ${one.usd:g} per {one.per}{_kind(one)}" for one in settings.budgets]
     why = f"for ${settings.policy.max_mean_cost_usd:g} a request"
     if set_by != (MEAN_COST,):
         why = f"at the point {parts.policies.in_force.name} of the cost-quality curve"
@@ -195,6 +205,13 @@ def check(settings: Settings) -> list[str]:
     ]
 
 
+def _kind(budget: BudgetSettings) -> str:
+    """Returns what a budget is beside a limit that money has a price for; empty: nothing."""
+    if budget.is_apart:
+        return f" (pays for {budget.pays_for})"
+    return "" if budget.pacing else " (limit alone)"
+
+
 def _pool_size(pool: Pool) -> str:
     models = f"{len(pool.models)} models"
     return models if pool.arms is None else f"{models}, {len(pool.names)} arms"
@@ -205,7 +222,7 @@ def _limits(settings: Settings, set_by: tuple[str, ...]) -> str:
     mean_cost = f"max_mean_cost_usd ${settings.policy.max_mean_cost_usd:g} a request"
     if set_by != (MEAN_COST,):
         mean_cost = f"preset {settings.policy.name}"
-    paced = ", ".join(one.name for one in settings.budgets if one.pacing)
+    paced = ", ".join(one.name for one in settings.budgets if one.pacing and not one.is_apart)
     if not paced:
         return f"{mean_cost} sets the price"
     if settings.policy.mean_cost_is_set or set_by != (MEAN_COST,):
@@ -248,11 +265,13 @@ class EngineFactory:
         predictors: the predictor of the service.
         telemetry: metrics, traces and decision log.
         shared: threads and decision ids.
+        trials: what is tried, over reloads.
     """
 
     predictors: Predictors
     telemetry: Telemetry
     shared: EngineThreads
+    trials: TrialsOverReloads = field(default_factory=TrialsOverReloads)
 
     def engine(self, parts: Components, money: Accounting, settings: Settings) -> Engine:
         """Makes an engine; call it on the event loop that will call the engine."""
@@ -267,6 +286,9 @@ class EngineFactory:
             threads=self.shared,
             metrics=self.telemetry.metrics,
             decision_log=self.telemetry.decision_log,
+            trials=self.trials.renewed(
+                settings, parts.policies, parts.rival, parts.proof, money.worker
+            ),
         )
 
 

@@ -27,6 +27,7 @@ from routoo.errors import ConfigError
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import FixedPricing
 from routoo.server.corrections import open_corrector, open_learner
+from routoo.server.exploration import open_explorer
 from routoo.server.provider_health import open_health, renew_health
 from routoo.server.sessions import open_sessions
 
@@ -150,6 +151,7 @@ def renew_accounting(
         and _prices_alike(settings.policy, before.policy)
         and settings.health == before.health
         and settings.provider_limits == before.provider_limits
+        and settings.policy.explore == before.policy.explore
     ):
         old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
         return old
@@ -185,6 +187,8 @@ def close_replaced(old: Accounting, new: Accounting) -> None:
     ledger = None if new.spending is None else new.spending.ledger
     if old.spending is not None and old.spending.ledger is not ledger:
         old.spending.ledger.close()
+    if old.explorer is not None and old.explorer is not new.explorer:
+        old.explorer.purse.close()
     if old.limits is not None and old.limits is not new.limits:
         old.limits.close()
 
@@ -214,7 +218,7 @@ def _accounting_of(
     ledger, policy = kept.ledger, settings.policy
     pricing: Pricing = FixedPricing(parts.price)
     spending, settled = None, None
-    if ledger is not None:
+    if ledger is not None and not all(one.is_apart for one in ledger.terms):
         online = pricing = OnlinePricing(
             ledger,
             parts.sample.scores,
@@ -227,6 +231,7 @@ def _accounting_of(
         if isinstance(before, OnlinePricing):
             online.go_on_from(before)
         settled = online.settled
+    if ledger is not None:
         spending = BudgetBooking(
             ledger,
             refuses_unbudgeted=settings.ledger.unbudgeted == "refuse",
@@ -249,6 +254,16 @@ def _accounting_of(
     _reprice(kept.corrector, pricing, parts, settings)
     if isinstance(pricing, OnlinePricing):
         pricing.start()
+    explorer = open_explorer(
+        settings,
+        parts.policies.exploration,
+        parts.pool,
+        ledger,
+        counts.exploration,
+        clocks.clock_s,
+    )
+    if explorer is not None:
+        explorer.purse.start()
     return Accounting(
         pricing,
         spending,
@@ -259,6 +274,7 @@ def _accounting_of(
         kept.sessions,
         kept.health,
         kept.limits,
+        explorer,
         kept.worker,
         parts.presets,
         kept.learner,

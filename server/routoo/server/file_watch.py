@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,10 +13,10 @@ import structlog
 from routoo.config.files import read_file
 from routoo.errors import ConfigError
 from routoo.predictor.artifact import find_artifact
+from routoo.selector.policies import POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from routoo.config.settings import Settings
 
@@ -34,10 +35,15 @@ def files_of(config: Path | None, settings: Settings) -> list[Path]:
     )
     files = [path for path in named if path is not None]
     # A missing artifact is no error here: the reload reports it.
-    with suppress(ConfigError):
-        folder = find_artifact(settings.predictor.artifact)
-        # A hidden file is one that is still written beside the one whose place it takes.
-        files += sorted(one for one in folder.iterdir() if not one.name.startswith("."))
+    experiment = settings.experiment
+    artifacts = [settings.predictor.artifact]
+    if experiment is not None and experiment.candidate not in POLICIES:
+        artifacts.append(Path(experiment.candidate))
+    for artifact in artifacts:
+        with suppress(ConfigError, FileNotFoundError):
+            folder = find_artifact(artifact)
+            # A hidden file is one that is still written beside the one whose place it takes.
+            files += sorted(one for one in folder.iterdir() if not one.name.startswith("."))
     return files
 
 

@@ -18,6 +18,7 @@ from routoo.routing.policies import learned_with_predictor
 from routoo.routing.pool import load_pool
 from routoo.server.assembly import load_components, versions_of
 from routoo.server.budgets import close_replaced, renew_accounting
+from routoo.server.trials import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ RELOADED = frozenset(
         *("pool", "policy", "budgets", "outcomes", "batching", "limits", "shutdown_grace_s"),
         *("predictor", "processor", "proxy", "tasks", "security", "health", "provider_limits"),
         "learning",
+        "experiment",
     }
 )
 """Sections that a reload applies. All others need a restart: their ports, files and threads are
@@ -235,8 +237,10 @@ class Reloader:
             and parts.pool.models == self._parts.pool.models
             and parts.pool.provider_limits == self._parts.pool.provider_limits
         )
+        same_rival = version_of(parts.rival) == version_of(self._parts.rival)
         if (
             same_models
+            and same_rival
             and parts.policies.digest == self._parts.policies.digest
             and settings.model_dump() == before.model_dump()
         ):

@@ -33,7 +33,7 @@ _log = structlog.get_logger("routoo.reload")
 _FREE: Final = frozenset(
     {
         *("log", "metrics", "tracing", "shutdown_grace_s", "reload.interval_s"),
-        *("policy.offered", "policy.shadow", "policy.prices.resolve_interval_s"),
+        *("policy.offered", "policy.shadow", "experiment", "policy.prices.resolve_interval_s"),
     }
 )
 _FREE_OF_MODELS: Final = frozenset(

@@ -49,12 +49,14 @@ from routoo.server.resources.metrics import ResourceMetrics
 from routoo.server.sockets.grpc_servers import GrpcServers
 from routoo.server.sockets.listeners import Listeners, channel_options, open_listeners
 from routoo.server.sockets.metrics_page import MetricsPage, show_page
+from routoo.server.trials import is_reverted, promise_states
 from routoo.telemetry.budget_gauges import BudgetMetrics
 from routoo.telemetry.correction_gauges import CorrectionMetrics
 from routoo.telemetry.health_metrics import HealthMetrics
 from routoo.telemetry.limit_gauges import LimitMetrics
 from routoo.telemetry.logs import configure_logging, keep_values_out
 from routoo.telemetry.telemetry import Telemetry
+from routoo.telemetry.trial_gauges import TrialMetrics
 from routoo.v1 import router_pb2
 
 if TYPE_CHECKING:
@@ -229,6 +231,11 @@ class Service:
         metrics.registry.register(CorrectionMetrics(lambda: _corrections_of(current.engine)))
         metrics.registry.register(HealthMetrics(lambda: current.engine.health()))  # noqa: PLW0108
         metrics.registry.register(LimitMetrics(lambda: current.engine.accounting.limit_states()))  # noqa: PLW0108
+        metrics.registry.register(
+            TrialMetrics(
+                lambda: promise_states(current.engine), lambda: is_reverted(current.engine)
+            )
+        )
         reloader = Reloader(current, parts, factory, watch, entrance.gate, in_use)
         service = cls(current, telemetry, reloader, health, entrance, worker)
         try:
@@ -375,7 +382,12 @@ class Service:
         if self._settings.proxy.enabled:
             tracing = self.telemetry.tracing
             self.proxy = open_doors(self.current, self._calls, self._exchanges, tracing)
+        more = [] if self.proxy is None else self.proxy.doors()
+        if self._settings.http.has_console:
+            from routoo.api.http.console.doors import console_doors  # noqa: PLC0415
 
+            gate, feed = self._entrance.gate, self.metrics.live
+            more += console_doors(self.current, self._router, feed, gate)
         return await open_http(
             self.current,
             self._calls,
@@ -383,7 +395,7 @@ class Service:
             self._entrance,
             self.metrics.registry,
             self._health.is_serving,
-            () if self.proxy is None else self.proxy.doors(),
+            more,
             alone=self._worker is None,
         )
 

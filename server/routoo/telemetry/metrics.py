@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from routoo.selector.reason import Reason
+from routoo.telemetry.live.feed import LiveFeed
 from routoo.telemetry.outcome_counts import OutcomeCounts
 from routoo.telemetry.prompt_counts import PromptCounts
 from routoo.telemetry.shadow_counts import Comparisons
@@ -47,10 +48,12 @@ class Metrics:
         comparisons: counts the decisions of shadow policies.
         escalations: counts answers that were weighed.
         reloads: counts reloads by their outcome.
+        live: notes the latest decisions while somebody looks.
     """
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self.live = LiveFeed()
         self._waiting: deque[DecidedBatch] = deque()
         # A registry asks in this order, so that what waits is counted before it is asked for.
         registry.register(_Before(self._count_waiting))
@@ -172,6 +175,7 @@ class Metrics:
     def draining(self) -> None:
         """Notes that the service takes no new requests."""
         self._serving.set(0)
+        self.live.close()
 
     def dropped(self, reason: str) -> None:
         """Counts a request that was dropped before prediction."""

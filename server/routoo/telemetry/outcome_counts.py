@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter
 
+from routoo.telemetry.exploration_counts import ExplorationCounts
 from routoo.telemetry.health_metrics import HealthCounts
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class OutcomeCounts:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.capped_by_budget: dict[str, Capped] = {}
         self.health = HealthCounts(registry)
+        self.exploration = ExplorationCounts(registry)
         self._capped = Counter(
             "routoo_capped_reports",
             "Outcomes that told more than their requests could have cost, by"

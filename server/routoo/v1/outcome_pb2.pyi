@@ -31,7 +31,7 @@ REPORT_RESULT_NOTHING_TOLD: ReportResult
 REPORT_RESULT_COST_NEEDED: ReportResult
 
 class ReportOutcomeRequest(_message.Message):
-    __slots__ = ("decision_id", "model", "score", "cost_usd", "input_tokens", "output_tokens", "latency_ms", "error", "cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens", "audio_input_tokens", "image_input_tokens", "video_input_tokens", "audio_output_tokens", "images", "service_tier", "status_code", "retry_after_s", "failure", "time_to_first_token_ms")
+    __slots__ = ("decision_id", "model", "score", "cost_usd", "input_tokens", "output_tokens", "latency_ms", "error", "cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens", "audio_input_tokens", "image_input_tokens", "video_input_tokens", "audio_output_tokens", "images", "service_tier", "status_code", "retry_after_s", "failure", "time_to_first_token_ms", "reason_code")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,7 @@ class ReportOutcomeRequest(_message.Message):
     RETRY_AFTER_S_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     TIME_TO_FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    REASON_CODE_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     model: str
     score: float
@@ -76,7 +77,8 @@ class ReportOutcomeRequest(_message.Message):
     retry_after_s: float
     failure: _health_pb2.FailureCause
     time_to_first_token_ms: float
-    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[str] = ..., score: _Optional[float] = ..., cost_usd: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., latency_ms: _Optional[float] = ..., error: _Optional[str] = ..., cached_input_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ..., cache_write_1h_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., audio_input_tokens: _Optional[int] = ..., image_input_tokens: _Optional[int] = ..., video_input_tokens: _Optional[int] = ..., audio_output_tokens: _Optional[int] = ..., images: _Optional[int] = ..., service_tier: _Optional[str] = ..., status_code: _Optional[int] = ..., retry_after_s: _Optional[float] = ..., failure: _Optional[_Union[_health_pb2.FailureCause, str]] = ..., time_to_first_token_ms: _Optional[float] = ...) -> None: ...
+    reason_code: str
+    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[str] = ..., score: _Optional[float] = ..., cost_usd: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., latency_ms: _Optional[float] = ..., error: _Optional[str] = ..., cached_input_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ..., cache_write_1h_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., audio_input_tokens: _Optional[int] = ..., image_input_tokens: _Optional[int] = ..., video_input_tokens: _Optional[int] = ..., audio_output_tokens: _Optional[int] = ..., images: _Optional[int] = ..., service_tier: _Optional[str] = ..., status_code: _Optional[int] = ..., retry_after_s: _Optional[float] = ..., failure: _Optional[_Union[_health_pb2.FailureCause, str]] = ..., time_to_first_token_ms: _Optional[float] = ..., reason_code: _Optional[str] = ...) -> None: ...
 
 class ReportOutcomeResponse(_message.Message):
     __slots__ = ("accepted", "result")

@@ -33,6 +33,9 @@ class Rule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RULE_ESCALATED: _ClassVar[Rule]
     RULE_CASCADE: _ClassVar[Rule]
     RULE_UNSURE: _ClassVar[Rule]
+    RULE_EXPLORED: _ClassVar[Rule]
+    RULE_GUARANTEE_SHARE: _ClassVar[Rule]
+    RULE_GUARANTEE_BROKEN: _ClassVar[Rule]
 STAY_REASON_UNSPECIFIED: StayReason
 STAY_REASON_TOOL_LOOP: StayReason
 STAY_REASON_TIED: StayReason
@@ -54,6 +57,9 @@ RULE_GUARANTEE: Rule
 RULE_ESCALATED: Rule
 RULE_CASCADE: Rule
 RULE_UNSURE: Rule
+RULE_EXPLORED: Rule
+RULE_GUARANTEE_SHARE: Rule
+RULE_GUARANTEE_BROKEN: Rule
 
 class ChatMessage(_message.Message):
     __slots__ = ("role", "content")
@@ -217,7 +223,7 @@ class RouteError(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("request_id", "model", "decision_id", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "candidates", "reason", "shadow_price", "predictor_version", "policy_version", "degraded", "truncated", "timing", "input_tokens", "predicted_output_tokens", "error", "task", "task_confidence", "score_std", "ood", "evidence", "published_averages", "max_output_tokens", "arm", "second_model", "stay_reason", "switch_cost_usd", "session_turns", "session_spent_usd", "unhealthy", "fallbacks", "latency_percentile", "percentile_latency_ms", "learned_version")
+    __slots__ = ("request_id", "model", "decision_id", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "candidates", "reason", "shadow_price", "predictor_version", "policy_version", "degraded", "truncated", "timing", "input_tokens", "predicted_output_tokens", "error", "task", "task_confidence", "score_std", "ood", "evidence", "published_averages", "max_output_tokens", "arm", "second_model", "stay_reason", "switch_cost_usd", "session_turns", "session_spent_usd", "unhealthy", "fallbacks", "latency_percentile", "percentile_latency_ms", "learned_version", "propensity", "unexplored_model", "experiment_arm")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -253,6 +259,9 @@ class RouteResponse(_message.Message):
     LATENCY_PERCENTILE_FIELD_NUMBER: _ClassVar[int]
     PERCENTILE_LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
     LEARNED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROPENSITY_FIELD_NUMBER: _ClassVar[int]
+    UNEXPLORED_MODEL_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_ARM_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     decision_id: str
@@ -288,4 +297,7 @@ class RouteResponse(_message.Message):
     latency_percentile: int
     percentile_latency_ms: float
     learned_version: str
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., decision_id: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., reason: _Optional[_Union[Reason, _Mapping]] = ..., shadow_price: _Optional[float] = ..., predictor_version: _Optional[str] = ..., policy_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., input_tokens: _Optional[int] = ..., predicted_output_tokens: _Optional[float] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ..., task: _Optional[str] = ..., task_confidence: _Optional[float] = ..., score_std: _Optional[float] = ..., ood: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., max_output_tokens: _Optional[int] = ..., arm: _Optional[_Union[Arm, _Mapping]] = ..., second_model: _Optional[str] = ..., stay_reason: _Optional[_Union[StayReason, str]] = ..., switch_cost_usd: _Optional[float] = ..., session_turns: _Optional[int] = ..., session_spent_usd: _Optional[float] = ..., unhealthy: _Optional[bool] = ..., fallbacks: _Optional[_Iterable[_Union[Fallback, _Mapping]]] = ..., latency_percentile: _Optional[int] = ..., percentile_latency_ms: _Optional[float] = ..., learned_version: _Optional[str] = ...) -> None: ...
+    propensity: float
+    unexplored_model: str
+    experiment_arm: str
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., decision_id: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., reason: _Optional[_Union[Reason, _Mapping]] = ..., shadow_price: _Optional[float] = ..., predictor_version: _Optional[str] = ..., policy_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., input_tokens: _Optional[int] = ..., predicted_output_tokens: _Optional[float] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ..., task: _Optional[str] = ..., task_confidence: _Optional[float] = ..., score_std: _Optional[float] = ..., ood: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., max_output_tokens: _Optional[int] = ..., arm: _Optional[_Union[Arm, _Mapping]] = ..., second_model: _Optional[str] = ..., stay_reason: _Optional[_Union[StayReason, str]] = ..., switch_cost_usd: _Optional[float] = ..., session_turns: _Optional[int] = ..., session_spent_usd: _Optional[float] = ..., unhealthy: _Optional[bool] = ..., fallbacks: _Optional[_Iterable[_Union[Fallback, _Mapping]]] = ..., latency_percentile: _Optional[int] = ..., percentile_latency_ms: _Optional[float] = ..., learned_version: _Optional[str] = ..., propensity: _Optional[float] = ..., unexplored_model: _Optional[str] = ..., experiment_arm: _Optional[str] = ...) -> None: ...

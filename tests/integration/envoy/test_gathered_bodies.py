@@ -11,10 +11,10 @@ import grpc
 import orjson
 import pytest
 import pytest_asyncio
-import zstandard
 
 from routoo.api.extproc.envoy import ext_proc_pb2 as ext_proc
 from routoo.api.extproc.envoy.ext_proc_pb2 import ProcessingMode
+from support.peers.zstd import zstd
 from support.processor_stream import (
     CHAT,
     Stream,
@@ -306,7 +306,7 @@ CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
     "br": brotli.compress,
-    "zstd": zstandard.ZstdCompressor().compress,
+    "zstd": zstd.compress,
     "gzip, br": lambda body: bytes(brotli.compress(gzip.compress(body))),
 }
 

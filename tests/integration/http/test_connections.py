@@ -249,7 +249,7 @@ async def test_a_connection_too_many_is_told_so(fronts: Fronts) -> None:
         ("OPTIONS", "/v1/route", 405, "POST"),
         ("TRACE", "/v1/route", 405, "POST"),
         ("POST", "/healthz", 405, "GET, HEAD"),
-        ("GET", "/", 404, None),
+        ("GET", "/nothing", 404, None),
         ("GET", "/v1/route/", 404, None),
         ("GET", "/v1/%72oute/x", 404, None),
     ],

@@ -142,7 +142,7 @@ def test_what_the_service_refuses_is_one_line_and_exit_2(routoo: Routoo, tmp_pat
     ]:
         ended = routoo(*arguments)
         assert (ended.code, ended.out) == (2, ""), arguments
-        assert ended.err.startswith("routoo: ")
+        assert ended.err.startswith("error: ")
         assert ended.err.count("\n") == 1
         assert expected in ended.err
 

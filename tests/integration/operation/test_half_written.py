@@ -275,7 +275,7 @@ async def test_a_worker_that_starts_again_holds_to_what_the_others_serve_with(
         path.write_text("reload: {watch: true, interval_s: 0.02}\n")
         os.kill(children_of(supervisor.pid)[0], signal.SIGKILL)
         line = b""
-        while not line.startswith(b"routoo: "):
+        while not line.startswith(b"error: "):
             line = await supervisor.stderr.readline()
         assert b"limits.max_prompt_chars" in line
         assert b"predictor.artifact" in line

@@ -165,7 +165,7 @@ async def test_the_command_says_it_in_one_line_and_exits_with_2(
         assert await exit_code(serve) == 2
     assert out == b""
     (line,) = err.decode().splitlines()
-    assert line.startswith("routoo: ")
+    assert line.startswith("error: ")
     for piece in pieces:
         assert piece in line
 
@@ -225,7 +225,7 @@ async def test_a_second_process_on_the_same_port_exits_with_2(tmp_path: Path) ->
             out, err = await second.communicate()
             assert await exit_code(second) == 2
         assert out == b""
-        assert err.decode().startswith(f"routoo: cannot listen on {address}: in use")
+        assert err.decode().startswith(f"error: cannot listen on {address}: in use")
         async with connected(address) as channel:
             stub = RouterServiceStub(channel)
             assert (await stub.GetInfo(info_pb2.GetInfoRequest())).predictor_version == "tiny-1"

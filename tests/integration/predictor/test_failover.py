@@ -277,4 +277,4 @@ async def test_the_command_reloads_a_running_service(tmp_path: Path) -> None:
     async with process(*ROUTOO, "reload", pid) as reload:
         _, error = await reload.communicate()
         assert reload.returncode == 2
-        assert error.decode().startswith(f"routoo: no process {pid}")
+        assert error.decode().startswith(f"error: no process {pid}")

@@ -11,10 +11,10 @@ import httpx
 import openai
 import pytest
 import yaml
-import zstandard
 
 from support.peers.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, TEXT
 from support.peers.proxied import KEY, proxied
+from support.peers.zstd import zstd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -251,7 +251,7 @@ async def test_a_wrong_body_is_refused(tmp_path: Path, body: bytes, status: int)
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
 async def test_a_compressed_body_is_routed(tmp_path: Path, coding: str) -> None:
     plain = b'{"model": "auto", "messages": [{"role": "user", "content": "easy"}]}'
-    make = {"gzip": gzip.compress, "br": brotli.compress, "zstd": zstandard.compress}[coding]
+    make = {"gzip": gzip.compress, "br": brotli.compress, "zstd": zstd.compress}[coding]
     async with proxied(tmp_path) as one:
         reply = await post(one, "/v1/chat/completions", make(plain), content_encoding=coding)
         assert reply.status_code == 200

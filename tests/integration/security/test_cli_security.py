@@ -38,14 +38,14 @@ async def test_a_token_from_its_making_to_its_use(tmp_path: Path) -> None:
         assert "small" in out
         code, _, err = await routoo(*ca, *ask)
         assert code == 2
-        assert err.startswith("routoo: who calls is asked here;")
+        assert err.startswith("error: who calls is asked here;")
         assert err.endswith("name a file with a token: routoo --token-file F ...\n")
         code, _, err = await routoo(
             *(*ca, "--token-file", str(mine), "budgets", "--tenant", "b", "--address", address)
         )
         assert (code, err) == (
             2,
-            "routoo: tenant: another than that of your token or certificate; leave it empty\n",
+            "error: tenant: another than that of your token or certificate; leave it empty\n",
         )
         assert (await routoo(*ca, "health", address))[:2] == (0, "SERVING\n")
         code, _, err = await routoo("--token-file", str(mine), *ask)
@@ -76,5 +76,5 @@ async def test_a_damaged_file_gets_no_further_token(tmp_path: Path) -> None:
     path.write_text('{"id": "half of a li')
     code, out, err = await routoo("token", "new", "--file", str(path))
     assert (code, out) == (2, "")
-    assert err.startswith(f"routoo: {path}:1: not a line of `routoo token new`")
+    assert err.startswith(f"error: {path}:1: not a line of `routoo token new`")
     assert path.read_text() == '{"id": "half of a li'

@@ -56,6 +56,8 @@ class Upstream:
             answered until they end with its result; empty: they are answered with text.
         breaks: whether connections end when a request has come, without a reply.
         silent: whether no request is answered; connections end with the block.
+        models: the ids of the models that it lists.
+        told: more that it tells of each of them.
         hold: streamed replies wait for it after their first event; set at the start.
         arrived: set when a request has come.
     """
@@ -72,6 +74,8 @@ class Upstream:
     calls: str = ""
     breaks: bool = False
     silent: bool = False
+    models: list[str] = field(default_factory=list)
+    told: dict[str, Any] = field(default_factory=dict)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -135,6 +139,8 @@ class Upstream:
         await writer.drain()
 
     def _whole(self, path: str, asked: Any) -> dict[str, Any]:
+        if path.endswith("/models"):
+            return {"object": "list", "data": [{"id": one, **self.told} for one in self.models]}
         model = asked.get("model") if isinstance(asked, dict) else None
         if self.calls and tool_calls.is_to_call(asked):
             return {**tool_calls.whole(path, asked, self.calls), "usage": _usage_of(path)}

@@ -161,7 +161,7 @@ def test_a_capacity_or_budget_of_another_form_is_refused(
 ) -> None:
     ended = run("batch", str(prompts), *arguments, "--out", str(tmp_path / "out.jsonl"))
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith(f"routoo: {expected}")
+    assert ended.err.startswith(f"error: {expected}")
     assert ended.err.count("\n") == 1
     assert router.requests == []
 
@@ -191,7 +191,8 @@ def test_dashes_are_stdin_and_stdout(
 
 def test_two_outputs_on_stdout_are_refused(router: FakeRouter, run: Run, prompts: Path) -> None:
     ended = run("batch", str(prompts), "--out", "-", "--json")
-    assert (ended.code, ended.out) == (2, "")
+    assert ended.code == 2
+    assert json.loads(ended.out) == {"error": ended.err[len("error: ") : -1], "exit_code": 2}
     assert "name a file with --out" in ended.err
     assert router.requests == []
 
@@ -239,7 +240,7 @@ def test_a_bad_line_is_named_and_nothing_is_sent_or_written(
     path.write_text(f'"good"\n{line}\n')
     ended = run("batch", str(path), "--budget-usd", "1", "--out", str(out))
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith(f"routoo: {path}{expected}")
+    assert ended.err.startswith(f"error: {path}{expected}")
     assert ended.err.count("\n") == 1
     assert router.requests == []
     assert not out.exists()
@@ -293,7 +294,7 @@ def test_what_the_service_refuses_is_named_by_its_line(
     out.write_text("before")
     ended = run("batch", str(path), "--out", str(out))
     assert ended.code == 2
-    assert ended.err == f"routoo: {path}:4: allowed_models: no model gpt-9\n"
+    assert ended.err == f"error: {path}:4: allowed_models: no model gpt-9\n"
     assert out.read_text() == "before"
 
 
@@ -326,7 +327,7 @@ def test_a_device_is_written_to_and_not_replaced(
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)  # noqa: PTH116 - the device itself
     ended = run("batch", str(prompts), "--out", "/dev/full")
     assert ended.code == 2
-    assert ended.err == "routoo: /dev/full: cannot be written: No space left on device\n"
+    assert ended.err == "error: /dev/full: cannot be written: No space left on device\n"
 
 
 def test_the_file_of_the_prompts_may_be_replaced_by_the_decisions(

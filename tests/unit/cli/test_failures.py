@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 def _assert_fails(run: Run, code: int, *arguments: str) -> str:
     ended = run(*arguments)
     assert ended.code == code
-    assert ended.out == ""
-    assert ended.err.startswith("routoo: ")
+    if "--json" in arguments:
+        told = {"error": ended.err[len("error: ") : -1], "exit_code": code}
+        assert json.loads(ended.out) == told
+    else:
+        assert ended.out == ""
+    assert ended.err.startswith("error: ")
     assert ended.err.endswith("\n")
     assert ended.err.count("\n") == 1
     return ended.err
@@ -164,7 +169,7 @@ def test_a_full_disk_is_one_line(router: FakeRouter) -> None:
             check=False,
         )
     assert ended.returncode == 1
-    assert ended.stderr == b"routoo: cannot write the result: No space left on device\n"
+    assert ended.stderr == b"error: cannot write the result: No space left on device\n"
 
 
 def test_importing_the_command_line_is_light() -> None:

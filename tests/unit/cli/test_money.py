@@ -79,7 +79,7 @@ def test_a_report_that_is_not_booked_is_bad_input(router: FakeRouter, run: Run) 
     ended = run("report", "abc-2", "--score", "1")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (
-        "routoo: decision abc-2 is unknown, too old, or was reported before; nothing was booked\n"
+        "error: decision abc-2 is unknown, too old, or was reported before; nothing was booked\n"
     )
     assert json.loads(run("report", "abc-2", "--json").out) == {
         "decision_id": "abc-2",
@@ -97,4 +97,4 @@ def test_report_sends_how_the_provider_failed(router: FakeRouter, run: Run) -> N
     ]
     ended = run("report", "abc-1", "--failure", "tired")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("routoo: failure 'tired' is none of rate_limited, server_error,")
+    assert ended.err.startswith("error: failure 'tired' is none of rate_limited, server_error,")

@@ -130,7 +130,7 @@ def test_remove_takes_a_model_out(pool: Path, run: Run) -> None:
     assert load_pool(pool).names == ("z-ai/glm-9",)
     assert pool.read_text().startswith(COMMENT)
     last = run("pool", "remove", "z-ai/glm-9", "--pool", str(pool), "--json")
-    assert (last.code, last.out) == (2, "")
+    assert (last.code, json.loads(last.out)["exit_code"]) == (2, 2)
     assert "is the last model" in last.err
 
 

@@ -64,7 +64,7 @@ def test_a_line_that_is_cut_off_is_told_on_stderr(run: Run, log: Path) -> None:
         file.write(b'{"kind":"decision","id":')
     found = run("replay", str(log))
     assert found.code == 0
-    assert found.err == f"routoo: {log}:6: 1 line is left out: cut off in the middle\n"
+    assert found.err == f"warning: {log}:6: 1 line is left out: cut off in the middle\n"
 
 
 def test_another_policy_is_shown_beside(run: Run, log: Path) -> None:
@@ -142,7 +142,7 @@ def test_another_predictor_decides_by_the_logged_prompts(run: Run, explored: Pat
 def test_a_log_that_cannot_tell_exits_with_1(run: Run, log: Path) -> None:
     found = run("replay", str(log), "--policy", "best", "--value")
     assert found.code == 1
-    assert "routoo: cannot tell: no decision has a reported score" in found.err
+    assert "warning: cannot tell: no decision has a reported score" in found.err
     without = run("replay", str(log), "--value", "--predictor", str(log.parent / "predictor"))
     assert without.code == 2
     assert "set decision_log.prompts" in without.err

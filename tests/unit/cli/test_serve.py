@@ -70,7 +70,7 @@ def test_a_bad_config_is_one_line_and_exit_2(
     config.write_text(text)
     ended = run(*command, str(config))
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith(f"routoo: {config}:")
+    assert ended.err.startswith(f"error: {config}:")
     assert expected in ended.err
     assert ended.err.count("\n") == 1
     assert served == []
@@ -106,4 +106,4 @@ def test_check_config_fails_with_one_line(
     monkeypatch.setattr("routoo.server.assembly.check", check)
     ended = run("check-config")
     assert (ended.code, ended.out) == (code, "")
-    assert ended.err == f"routoo: {' '.join(str(error).split())}\n"
+    assert ended.err == f"error: {' '.join(str(error).split())}\n"

@@ -229,7 +229,7 @@ def test_flags_win_over_environment_wins_over_file_wins_over_default(
         (
             "ROUTOO_POLICY__MAX_COST",
             "1",
-            ["no such setting; known here: cascade, fallbacks, fixed,"],
+            ["no such setting; known here: cascade, explore, fallbacks,"],
         ),
         ("ROUTOO_POLICY__FIXED__MODLE", "a", ["no such setting; known here: model"]),
         ("ROUTOO_POLICY__NAME__DEEP", "1", ["environment variable ROUTOO_POLICY__NAME__DEEP"]),

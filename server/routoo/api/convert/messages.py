@@ -42,14 +42,14 @@ MessageT = TypeVar("MessageT", bound=Message)
 _MAX_TENANT_BUDGETS = 500
 _REPLIES_AT_ONCE = 256
 
-# A rule of the API has the name of its reason, except that of a spent budget: RULE_CHEAPEST.
-_RULES: Mapping[int, Any] = {
+RULES: Mapping[int, Any] = {
     reason: route_pb2.Rule.Value(
         "RULE_CHEAPEST" if reason is Reason.BUDGET_SPENT else f"RULE_{reason.name}"
     )
     for reason in Reason
     if reason is not Reason.NONE_ELIGIBLE
 }
+"""The rules of the API by reason: of the same name, but for a spent budget's RULE_CHEAPEST."""
 _STAYS: Mapping[int, Any] = {
     stay: route_pb2.StayReason.Value(
         "STAY_REASON_UNSPECIFIED" if stay is Stay.NONE else f"STAY_REASON_{stay.name}"
@@ -256,7 +256,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
     rule = (
         route_pb2.RULE_BATCH_OPTIMUM
         if batch.decided_jointly and reason in _BY_PRICE
-        else _RULES[reason]
+        else RULES[reason]
     )
     response = route_pb2.RouteResponse(
         request_id=decision.request_id,
@@ -268,7 +268,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         shadow_price=batch.shadow_prices[row],
         predictor_version=batch.versions.predictor,
         policy_version=batch.policy_versions[row],
-        degraded=batch.degraded,
+        degraded=batch.degraded or reason is Reason.GUARANTEE_BROKEN,
         truncated=batch.truncated[row],
         input_tokens=int(batch.input_tokens[row]),
         predicted_output_tokens=batch.output_tokens[row],
@@ -284,6 +284,9 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         unhealthy=decision.is_ill,
         latency_percentile=percentile,
         percentile_latency_ms=percentile_ms,
+        propensity=decision.propensity,
+        unexplored_model=decision.unexplored_model or None,
+        experiment_arm=None if batch.trials is None else batch.trials[row],
     )
     # Filled in place: a message that is made by itself is copied into the reply.
     why = response.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from routoo import __version__
 from routoo.api.convert.health import health_message, reported_failure
 from routoo.api.convert.learning import learning_message
 from routoo.api.convert.messages import optional_number, preset_message, route_response
+from routoo.api.convert.trials import experiment_message, promise_messages
 from routoo.errors import InvalidRequestError
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.outcome import OutcomeReport
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from routoo.telemetry.shadow_counts import Comparison
 
 
+_REASON_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _INPUT_PARTS = (
     "cached_input_tokens",
     "cache_write_tokens",
@@ -79,7 +82,18 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
         usage=_usage(message),
         status=message.status_code,
         failure=failure,
+        reason_code=_reason_code(message.reason_code),
     )
+
+
+def _reason_code(code: str) -> str:
+    if code and not _REASON_CODE.fullmatch(code):
+        raise InvalidRequestError(
+            f"{code[:80]!r} is no code; take up to 64 letters, digits, '.', '_' and '-', and no"
+            " text of the prompt",
+            field="reason_code",
+        )
+    return code
 
 
 def report_response(result: ReportResult) -> outcome_pb2.ReportOutcomeResponse:
@@ -207,6 +221,8 @@ def info_response(
         ),
         health=health_message(info.health),
         learning=learning_message(info.learning),
+        experiment=experiment_message(info.trials),
+        guarantee=promise_messages(info.trials),
         presets=[preset_message(point) for point in info.presets],
     )
 

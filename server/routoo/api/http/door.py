@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from routoo.api.http.call import HttpCall
 from routoo.api.http.problem import send_problem
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 Answer = Callable[[HttpCall], Awaitable[None]]
 Refuse = Callable[[HttpCall, Exception, str], Awaitable[str]]
@@ -27,6 +31,8 @@ class Door:
             the setting ``limits.max_message_bytes``; 0: ``answer`` reads it by itself.
         decodes: whether ``answer`` reads bodies that are compressed; others are refused.
         summary: a sentence in the API's description; empty: it is not described.
+        messages: the types of the request and the reply, where ``rpc`` names none of gRPC's calls.
+        media: the type of the reply's body, for the API's description.
         refuse: replies to a call that has failed, and returns the code of the refusal.
     """
 
@@ -38,4 +44,6 @@ class Door:
     most_bytes: int | None = None
     decodes: bool = False
     summary: str = ""
+    messages: tuple[type[Message], type[Message]] | None = None
+    media: str = "application/json"
     refuse: Refuse = send_problem

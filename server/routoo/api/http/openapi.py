@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 
@@ -82,26 +82,36 @@ def openapi(doors: Iterable[Door], *, asks: bool) -> dict[str, Any]:
 def _operation(door: Door, schemas: dict[str, Schema]) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": door.summary}
     said: Schema = {}
-    method = _METHODS.get(door.rpc)
-    if method is not None:
-        said = _of_message(method.output_type, schemas)
+    types = _types_of(door)
+    if types is not None:
+        takes, gives = types
+        said = _of_message(gives, schemas)
         parameters = [_timeout_parameter()]
         if door.method == "GET":
-            parameters += _query(method.input_type, schemas)
+            parameters += _query(takes, schemas)
         else:
-            asked = _one_or_list(door, _of_message(method.input_type, schemas))
+            asked = _one_or_list(door, _of_message(takes, schemas))
             content = {"application/json": {"schema": asked}}
             operation["requestBody"] = {"required": True, "content": content}
         operation["parameters"] = parameters
         operation["operationId"] = door.rpc
         said = _one_or_list(door, said)
-    told = {"application/json": {"schema": said}}
+    told = {door.media: {"schema": said}}
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     operation["responses"] = {
         "200": {"description": "The reply.", "content": told},
         "default": {"description": "A refusal.", "content": problem},
     }
     return operation
+
+
+def _types_of(door: Door) -> tuple[Descriptor, Descriptor] | None:
+    """Returns the types of a door's request and reply; None: they are no messages."""
+    if door.messages is not None:
+        takes, gives = (cast("Descriptor", one.DESCRIPTOR) for one in door.messages)
+        return takes, gives
+    method = _METHODS.get(door.rpc)
+    return None if method is None else (method.input_type, method.output_type)
 
 
 def _one_or_list(door: Door, schema: Schema) -> Schema:

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     Metadata = Iterable[tuple[str, str | bytes]]
 
 # Calls that the role admin may make. All other calls need the role route or proxy.
-_FOR_ADMINS_TOO = frozenset({"GetBudget", "GetInfo", "ListModels"})
+_FOR_ADMINS_TOO = frozenset(
+    {
+        *("GetBudget", "GetInfo", "ListModels"),
+        *("ComparePolicies", "ListDecisions", "WatchDecisions"),
+    }
+)
 # The longest time in which a token or an authority that was taken off its file is still accepted.
 _LOOK_EVERY_S = 1.0
 _SCHEME = "bearer "

@@ -10,7 +10,7 @@ from routoo.budget.memory.journal import records
 from routoo.budget.memory.persistence import apply, of_another_version, tenants_of
 from routoo.budget.scopes import Scopes
 from routoo.budget.spent import DaySpent
-from routoo.budget.terms import MAX_USD, NANO_PER_USD, BudgetTerms
+from routoo.budget.terms import MAX_USD, NANO_PER_USD, BudgetTerms, is_apart_tenant
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def journal_spending(path: Path, keeping: Keeping) -> list[DaySpent]:
     return [
         DaySpent.of(tenant, datetime.fromtimestamp(day * NS_A_DAY // 10**9, UTC).date(), sums)
         for (tenant, day), sums in sorted(books.days.sums.items())
+        if not is_apart_tenant(tenant)  # a part of what its decisions cost, which are there
     ]
 
 

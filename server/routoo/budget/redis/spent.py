@@ -42,6 +42,8 @@ def redis_spending(
         ConfigError: Redis does not answer, or holds something else.
     """
     tenants = {one.name: one.tenant for one in terms}
+    # Theirs is a part of what their decisions cost, which are there.
+    apart = {one.name for one in terms if one.is_apart}
     today = now_ns // NS_A_DAY
     # A day more, as the clock of Redis may be ahead.
     numbers = range(today - days + 1, today + 2)
@@ -50,6 +52,8 @@ def redis_spending(
         for day, fields in zip(numbers, store.days(numbers), strict=True):
             for field, value in fields.items():
                 letter, _, scope = field.decode().partition(" ")
+                if scope.lstrip("=").partition(":")[0] in apart:
+                    continue
                 sums = PeriodSums(**{_SUMS[letter]: int(value)})
                 key = (_tenant(scope, tenants), day)
                 found.setdefault(key, PeriodSums()).add(sums)

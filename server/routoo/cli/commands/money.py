@@ -163,4 +163,4 @@ def report(  # noqa: PLR0913 - one parameter per option
     elif response.accepted:
         show(report_screen.accepted(response))
     if not response.accepted:
-        raise CommandError(report_screen.refusal(decision_id, response))
+        raise CommandError(report_screen.refusal(decision_id, response), is_printed=True)

@@ -201,4 +201,4 @@ def _instead(policy: str, price: float | None, config: Path | None) -> "Alternat
 
 def _tell(findings: list[str]) -> None:
     for finding in findings:
-        print(f"routoo: {finding}", file=sys.stderr)  # noqa: T201
+        print(f"warning: {finding}", file=sys.stderr)  # noqa: T201

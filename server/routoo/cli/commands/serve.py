@@ -85,6 +85,7 @@ def reload(
         bool,
         typer.Option("--confirm-removal", help="What the files no longer mention may go."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Have a running service take its settings, pool and predictor as they are now.
 
@@ -103,6 +104,8 @@ def reload(
         raise ConfigError(f"no process {pid}; the line `ready ...` names the service's") from None
     except PermissionError:
         raise ConfigError(f"process {pid} is another user's; send it SIGHUP as that user") from None
+    if as_json:
+        print_json({"pid": pid, "asked": True, "confirm_removal": confirm_removal})
 
 
 def _takes_reloads(pid: int) -> bool:

@@ -82,7 +82,7 @@ def _logged(logs: list[Path], by: list[str], best: str, *, as_json: bool) -> Non
     else:
         show(spend_screens.spending(found))
     for finding in log.findings:
-        print(f"routoo: {finding}", file=sys.stderr)  # noqa: T201
+        print(f"warning: {finding}", file=sys.stderr)  # noqa: T201
 
 
 def _booked(journal: Path | None, config: Path | None, by: list[str], *, as_json: bool) -> None:

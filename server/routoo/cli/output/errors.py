@@ -30,10 +30,16 @@ _BATCH_ITEM: Final = re.compile(r"requests\[(\d+)\](?:\.|: )")
 
 
 class CommandError(RoutooError):
-    """Ends a command with ``exit_code``; the message is the line for stderr."""
+    """Ends a command with ``exit_code``; the message is the line for stderr.
 
-    def __init__(self, message: str, exit_code: int = BAD_INPUT) -> None:
+    ``is_printed`` tells that stdout has the command's object already, and gets none of the error.
+    """
+
+    def __init__(
+        self, message: str, exit_code: int = BAD_INPUT, *, is_printed: bool = False
+    ) -> None:
         self.exit_code = exit_code
+        self.is_printed = is_printed
         super().__init__(message)
 
 
@@ -42,18 +48,6 @@ def exit_code_of(error: RoutooError) -> int:
     if isinstance(error, CommandError):
         return error.exit_code
     return FAILED if isinstance(error, PredictorError) else BAD_INPUT
-
-
-def without_module(error: ModuleNotFoundError) -> str:
-    """Returns the line for a command whose package is not installed; the client's are few.
-
-    Raises:
-        ModuleNotFoundError: it is a module of Routoo itself, which is a mistake of ours.
-    """
-    package = (error.name or "").partition(".")[0]
-    if not package or package in {"routoo", "routoo_export"}:
-        raise error
-    return f"this command needs {package}, which is not installed: pip install 'routoo[server]'"
 
 
 def explained(

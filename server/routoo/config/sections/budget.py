@@ -9,7 +9,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from routoo.budget.redis.connecting import Connecting
-from routoo.budget.terms import MAX_USD, BudgetTerms, one_nano_usd
+from routoo.budget.terms import (
+    MAX_USD,
+    BudgetTerms,
+    apart_tenant,
+    is_apart_tenant,
+    one_nano_usd,
+)
 from routoo.config.section import Section
 
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -60,18 +66,42 @@ class BudgetSettings(Section):
     pacing: bool = True
     """True: the price of money follows what is left, so that it lasts for the period. False: the
     budget is a limit alone, and sets no price."""
+    pays_for: Literal["requests", "exploration"] = "requests"
+    """requests: the answers to requests. exploration: what explored decisions are expected to cost
+    beyond those that they stand in for, and nothing else; ``policy.explore`` names it."""
 
     def terms(self) -> BudgetTerms:
         """Returns the budget in the ledger's own type."""
         return BudgetTerms(
             name=self.name,
-            tenant=self.tenant,
+            tenant=apart_tenant(self.name) if self.is_apart else self.tenant,
             limit_nano_usd=one_nano_usd(self.usd),
             period_ns=_duration_s(self.per) * 1_000_000_000,
             sliding=self.window == "sliding",
             on_exhausted=self.on_exhausted,
-            is_paced=self.pacing,
+            is_paced=self.pacing and not self.is_apart,
+            is_apart=self.is_apart,
         )
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it pays for no request."""
+        return self.pays_for != "requests"
+
+    @model_validator(mode="after")
+    def _apart_from_requests(self) -> Self:
+        if is_apart_tenant(self.tenant):
+            raise ValueError("tenant: a name in brackets stands for a budget; name another")
+        if self.is_apart and self.tenant:
+            raise ValueError(
+                f"pays_for {self.pays_for} and tenant exclude each other; leave tenant out"
+            )
+        if self.is_apart and self.on_exhausted != "refuse":
+            raise ValueError(
+                f"on_exhausted says what becomes of requests, and this pays for {self.pays_for}"
+                " alone; leave it out"
+            )
+        return self
 
 
 class LedgerSettings(Section):

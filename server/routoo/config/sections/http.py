@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from routoo.config.address import Address
 from routoo.config.section import Section
 from routoo.config.sections.security import tcp_address
 
@@ -40,7 +41,18 @@ class HttpSettings(Section):
     """Longest time that a connection stays open without a request. Choose it longer than that of a
     proxy before the service."""
 
+    console: bool | None = None
+    """Whether the front shows the page for people at ``/``. Unset: where no other machine reaches
+    the front."""
+
     @property
     def enabled(self) -> bool:
         """Returns whether there is an HTTP front."""
         return bool(self.listen)
+
+    @property
+    def has_console(self) -> bool:
+        """Returns whether the front shows the page."""
+        if self.console is not None:
+            return self.console
+        return self.enabled and not Address.parse(self.listen).leaves_the_machine

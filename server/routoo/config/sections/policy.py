@@ -8,8 +8,10 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from routoo.config.section import Section
+from routoo.config.sections.exploration import ExploreSettings
+from routoo.config.sections.trials import WatchSettings
 from routoo.request_fields import PERCENTILES
-from routoo.selector.policies import POLICIES
+from routoo.selector.policies import POLICIES, policy_class
 
 
 def _known(name: str) -> str:
@@ -97,6 +99,9 @@ class GuaranteeSettings(Section):
     """The predictor that ``price`` was proven with; another one is refused."""
     pool_digest: str = ""
     """The pool that ``price`` was proven for; another one is refused."""
+    watch: WatchSettings | None = None
+    """Graded answers watch the promise; where they refute it, the reference answers until there is
+    a new calibration. Unset: nobody watches."""
 
     @model_validator(mode="after")
     def _is_learned_or_can_be(self) -> Self:
@@ -179,6 +184,8 @@ class PolicySettings(Section):
     unsure: UnsureSettings | None = None
     """A rule for prompts that the predictor does not know; it goes before every policy."""
 
+    explore: ExploreSettings | None = None
+    """Exploring: a share of the decisions goes to another model than the best. Unset: none does."""
     latency_percentile: Percentile | None = None
     """The percentile of its latency that ``max_latency_ms`` of a request is compared with, where
     the request names none: 50, 90, 95 or 99. Unset: the mean."""
@@ -208,5 +215,12 @@ class PolicySettings(Section):
             raise ValueError(
                 "policy.unsure would change choices that policy guarantee has proven; leave one of"
                 " the two out"
+            )
+        if self.explore is not None and not any(
+            policy_class(name).at_price for name in (self.name, *self.offered)
+        ):
+            raise ValueError(
+                f"policy.explore explores the choices of policies at a price, and {self.name} is"
+                " none; set policy.name: lp, or leave policy.explore out"
             )
         return self

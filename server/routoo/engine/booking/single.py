@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.errors import BudgetSpentError, NoBudgetError
+from routoo.errors import BudgetSpentError, InvalidRequestError, NoBudgetError
 from routoo.selector.policies.cheapest import cheapest_of
 
 if TYPE_CHECKING:
@@ -53,12 +53,15 @@ class BudgetBooking:
     Attributes:
         ledger: holds the books.
         clock_ns: the clock of their periods.
+        is_apart: whether all budgets pay for other things than requests.
     """
 
     def __init__(
         self, ledger: Ledger, *, refuses_unbudgeted: bool, clock_ns: Callable[[], int]
     ) -> None:
         self.ledger = ledger
+        self._apart = frozenset(one.tenant for one in ledger.terms if one.is_apart)
+        self.is_apart = len(self._apart) == len(ledger.terms)
         self._refuses_unbudgeted = refuses_unbudgeted
         self.clock_ns = clock_ns
 
@@ -66,8 +69,14 @@ class BudgetBooking:
         """Refuses a tenant without a budget where the settings say so.
 
         Raises:
+            InvalidRequestError: the name stands for a budget that pays for no request.
             NoBudgetError: names the tenant.
         """
+        if tenant in self._apart:
+            raise InvalidRequestError(
+                f"{tenant!r} stands for a budget that pays for no request; name another",
+                field="tenant",
+            )
         if self._refuses_unbudgeted and not self.ledger.applies(tenant):
             raise NoBudgetError(
                 f"tenant {tenant!r} has no budget; give it one in budgets, or set"
@@ -81,13 +90,15 @@ class BudgetBooking:
         case: Case,
         choice: IndexArray,
         raised_usd: FloatArray | None = None,
+        instead: IndexArray | None = None,
     ) -> Booked:
         """Books each row on its own.
 
         A row that its budgets cannot pay for as it is raised is tried again at its cost, and one
-        that they cannot pay for then, with its cheapest model. When they cannot pay for that
-        either, ``on_exhausted`` of the budget that lacks the money decides: the row is refused, or
-        keeps the cheapest model, which is booked as an overdraft.
+        that they cannot pay for then, with the model to book instead, if it has one, and at last
+        with its cheapest model. When they cannot pay for that either, ``on_exhausted`` of the
+        budget that lacks the money decides: the row is refused, or keeps the cheapest model, which
+        is booked as an overdraft.
 
         Args:
             ids: [n], decision ids.
@@ -96,6 +107,8 @@ class BudgetBooking:
             choice: int [n].
             raised_usd: float64 [n], what to reserve at first, at least the cost of the choice;
                 None: that cost.
+            instead: int [n], the models that take the place of choices that are not paid for; None:
+                there are none.
         """
         choice = choice.copy()
         spent = np.full(len(choice), -1, np.intp)
@@ -111,6 +124,8 @@ class BudgetBooking:
                 lacking[as_it_is], _ = self._reserve(ids, tenants, amounts_usd, rows[as_it_is])
             amounts_usd[raised] = raised_usd[raised]
         refused: IndexArray = np.zeros(0, np.intp)
+        if instead is not None:
+            self._book_instead(ids, tenants, case, choice, instead, rows, lacking, amounts_usd)
         short = rows[lacking >= 0]
         if short.size:
             spent[short] = lacking[lacking >= 0]
@@ -137,6 +152,28 @@ class BudgetBooking:
             degraded,
             self.limits_usd(tenants, amounts_usd),
         )
+
+    def _book_instead(
+        self,
+        ids: Sequence[str],
+        tenants: Sequence[str],
+        case: Case,
+        choice: IndexArray,
+        instead: IndexArray,
+        rows: IndexArray,
+        lacking: NDArray[np.intp],
+        amounts_usd: FloatArray,
+    ) -> None:
+        """Puts other models in place of those that are not paid for, and books them.
+
+        ``choice``, ``lacking`` and ``amounts_usd`` are changed.
+        """
+        at = np.flatnonzero((lacking >= 0) & (instead[rows] != choice[rows]))
+        if at.size:
+            others = rows[at]
+            choice[others] = instead[others]
+            amounts_usd[others] = case.costs_usd[others, choice[others]]
+            lacking[at], _ = self._reserve(ids, tenants, amounts_usd, others)
 
     def limits_usd(self, tenants: Sequence[str], amounts_usd: FloatArray) -> FloatArray:
         """Returns the amounts, float64 [n], infinite for tenants that no budget pays for."""

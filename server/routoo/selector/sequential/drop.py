@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 # Stakes as parts of the largest one with which the wealth cannot become negative.
 STAKES = np.geomspace(2.0**-8, 0.9, 17)
-# The part of the start capital that is staked from the first answer on; the rest starts later.
+# The part of the start capital that is staked from the first answer on; the rest starts later, some
+# of it at every fiftieth answer.
 _AT_ONCE = 0.5
+_START_EVERY = 50
 
 
 def drops_of(
@@ -94,12 +96,13 @@ class DropEvidence:
         self.total += drop
         stakes = STAKES / (self.max_drop + 1.0 / self.share)
         gain = 1.0 + stakes * (drop - self.max_drop)
-        # The gamblers who start with this answer; together they have 1 / 2 over all time.
-        starting = (1.0 - _AT_ONCE) / (self.graded * (self.graded + 1.0))
+        # The gamblers who start later have together, over all time, what is not staked at once.
+        block, within = divmod(self.graded - 1, _START_EVERY)
+        if not within:
+            self._late += (1.0 - _AT_ONCE) / ((block + 1.0) * (block + 2.0))
         self._early *= gain
-        self._late += starting
         self._late *= gain
-        unspent = (1.0 - _AT_ONCE) / (self.graded + 1.0)
+        unspent = (1.0 - _AT_ONCE) / (block + 2.0)
         self.e_value = float((self._early + self._late).mean() + unspent)
         self.highest = max(self.highest, self.e_value)
 

@@ -58,6 +58,11 @@ class Logged:
         limits_usd: float64 [n], what was reserved; infinite where no budget pays.
         limited: bool [n, m], cells that limits of providers closed; None: they closed none.
         charges: float64 [n, m], score that these limits took off; None: they took nothing.
+        propensity: float64 [n], probability of the choice; NaN: not known.
+        explored: float64 [n, 2], the share of requests that were explored, and what a model might
+            cost beyond the best one, in USD; NaN in rows that could not be explored; None: none
+            could be.
+        fallen: bool [n], rows that a refuted promise turned to its reference; None: none.
     """
 
     setup: Setup
@@ -78,6 +83,9 @@ class Logged:
     limits_usd: FloatArray | None = None
     limited: BoolArray | None = None
     charges: FloatArray | None = None
+    propensity: FloatArray | None = None
+    explored: FloatArray | None = None
+    fallen: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -167,6 +175,11 @@ class Logged:
             **_fallbacks(setup, lines),
             limited=_limited(lines, m),
             charges=_charges(lines, m),
+            propensity=_propensity(lines),
+            explored=_explored(lines),
+            fallen=np.array([line.get("fallen", False) for line in lines], np.bool_)
+            if any("fallen" in line for line in lines)
+            else None,
         )
 
     @classmethod
@@ -199,6 +212,13 @@ class Logged:
             **_sessions_joined(parts),
             limited=_with_gaps([(one.limited, one.mask.shape, np.False_) for one in parts]),
             charges=_with_gaps([(one.charges, one.mask.shape, np.float64(0.0)) for one in parts]),
+            propensity=_with_gaps(
+                [(one.propensity, one.prices.shape, np.float64(1.0)) for one in parts]
+            ),
+            explored=_with_gaps(
+                [(one.explored, (len(one), 2), np.float64(np.nan)) for one in parts]
+            ),
+            fallen=_with_gaps([(one.fallen, one.choice.shape, np.False_) for one in parts]),
         )
 
     def take(self, rows: IndexArray) -> Self:
@@ -223,6 +243,9 @@ class Logged:
             limits_usd=None if self.limits_usd is None else self.limits_usd[rows],
             limited=None if self.limited is None else self.limited[rows],
             charges=None if self.charges is None else self.charges[rows],
+            propensity=None if self.propensity is None else self.propensity[rows],
+            explored=None if self.explored is None else self.explored[rows],
+            fallen=None if self.fallen is None else self.fallen[rows],
         )
 
     def case(self, estimates: Estimates, mask: BoolArray, prices: FloatArray | None = None) -> Case:
@@ -289,6 +312,20 @@ def _charges(lines: Sequence[Mapping[str, Any]], m: int) -> FloatArray | None:
     return np.array([line.get("charges", nothing) for line in lines], np.float64).reshape(
         len(lines), m
     )
+
+
+def _propensity(lines: Sequence[Mapping[str, Any]]) -> FloatArray:
+    """Returns them [n]; a log of before there were any has 1."""
+    found = [line.get("propensity", 1.0) for line in lines]
+    return np.array([np.nan if one is None else one for one in found], np.float64)
+
+
+def _explored(lines: Sequence[Mapping[str, Any]]) -> FloatArray | None:
+    if not any("explore" in line for line in lines):
+        return None
+    nothing = {"share": np.nan, "most_usd": np.nan}
+    told = [line.get("explore", nothing) for line in lines]
+    return np.array([(one["share"], one["most_usd"]) for one in told], np.float64)
 
 
 def _with_gaps(

@@ -16,6 +16,7 @@ from routoo import __version__
 from routoo.routing.arms.model import ModelSpec
 from routoo.routing.pool import Pool
 from routoo.routing.unsure import Unsure
+from routoo.selector.exploring.exploration import Exploration
 from routoo.selector.policies import POLICIES, policy_class
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Setup:
         unsure: the rule for prompts that the predictor does not know; None: there is none.
         prices: the version of the price table that decided; empty: the log tells none.
         fallbacks: the most fallbacks of a decision; 0: there are none.
+        exploration: the rule for exploring; None: nothing explores.
     """
 
     pool: Pool
@@ -55,6 +57,7 @@ class Setup:
     unsure: Unsure | None = None
     prices: str = ""
     fallbacks: int = 0
+    exploration: Exploration | None = None
 
     @classmethod
     def of(cls, pool: Pool, policies: Policies) -> Setup:
@@ -67,6 +70,7 @@ class Setup:
             policies.unsure,
             pool.prices.version,
             0 if len(pool.names) == 1 else policies.fallbacks.count,
+            policies.exploration,
         )
 
     @classmethod
@@ -82,7 +86,7 @@ class Setup:
                 name: policy_class(name).restored(settings)
                 for name, settings in values["policies"].items()
             }
-            unsure = values.get("unsure")
+            unsure, explore = values.get("unsure"), values.get("explore")
             return cls(
                 Pool.of(models),
                 policies,
@@ -91,6 +95,7 @@ class Setup:
                 None if unsure is None else Unsure.restored(unsure),
                 str(values.get("prices", "")),
                 int(values.get("fallbacks", 0)),
+                None if explore is None else Exploration.restored(explore),
             )
         except (KeyError, TypeError, AttributeError, ValidationError) as error:
             raise ValueError(f"{type(error).__name__} in the setup") from None
@@ -110,6 +115,7 @@ class Setup:
         return {
             **({} if self.unsure is None else {"unsure": self.unsure.logged()}),
             **({"fallbacks": self.fallbacks} if self.fallbacks else {}),
+            **({} if self.exploration is None else {"explore": self.exploration.logged()}),
             "in_force": self.in_force,
             "policies": {name: one.logged() for name, one in self.policies.items()},
             "models": [model.model_dump() for model in self.pool.models],

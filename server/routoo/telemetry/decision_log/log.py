@@ -176,6 +176,7 @@ class _Report:
             "latency_ms": outcome.latency_ms,
             "failed": bool(outcome.error) or None,
             "estimated": outcome.estimated or None,
+            "reason_code": outcome.reason_code or None,
         }
         yield _line(values)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -115,7 +115,7 @@ class BatchRecord:
         }
         if wanted != choice:
             values["wanted"] = names[wanted]
-        values |= self._known(row) | self._fallbacks(row)
+        values |= self._odds(row) | self._known(row) | self._fallbacks(row) | self._tried(row)
         if request.constraints:
             values["constraints"] = request.constraints
         if request.tenant:
@@ -137,6 +137,31 @@ class BatchRecord:
         if self.prompts:
             values["prompt"] = request.text
         return values
+
+    def _odds(self, row: int) -> dict[str, Any]:
+        """Returns the probability of the choice, null if it is not known, and what it comes of."""
+        explored = self.batch.explored
+        if explored is None:
+            return {"propensity": 1.0}
+        propensity = explored.propensity[row]
+        if isnan(propensity):
+            return {"propensity": None}
+        told: dict[str, Any] = {"propensity": propensity}
+        if propensity < 1.0:
+            told["explore"] = {"share": explored.share, "most_usd": explored.most_usd}
+        if explored.drawn is not None and explored.drawn.rows[row]:
+            told["unexplored"] = self.batch.pool.names[explored.drawn.best[row]]
+        return told
+
+    def _tried(self, row: int) -> dict[str, Any]:
+        """Returns the arm of an experiment, and whether a refuted promise turned the row."""
+        trials, fallen = self.batch.trials, self.chosen.fallen
+        found: dict[str, Any] = {}
+        if trials is not None and trials[row]:
+            found["trial"] = trials[row]
+        if fallen is not None and fallen[row]:
+            found["fallen"] = True
+        return found
 
     def _limits(self, row: int) -> dict[str, Any]:
         """Returns what limits of providers changed: cells that they closed, and charges."""

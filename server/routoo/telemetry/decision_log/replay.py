@@ -15,8 +15,10 @@ from routoo.routing.decision import Chosen
 from routoo.routing.estimates import answers_of, costs_usd_of, latencies_ms_of, most_usd_of
 from routoo.routing.joint import solve_jointly
 from routoo.routing.sessions.stay import Stay, in_turn, turns_of
+from routoo.selector.exploring.exploration import drawn
 from routoo.selector.fallbacks import fallbacks_of, kinship, mask_left
 from routoo.selector.policies.cheapest import cheapest_of
+from routoo.selector.policies.guarantee import Guarantee
 from routoo.selector.policies.lp import reasons, round_scores
 from routoo.selector.reason import Reason
 from routoo.telemetry.decision_log.header import software
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from routoo.routing.pool import Pool
     from routoo.routing.sessions.stay import SessionTurns
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
+    from routoo.selector.exploring.exploration import Exploration
     from routoo.selector.policies.base import Case
     from routoo.telemetry.decision_log.columns import Logged
     from routoo.telemetry.decision_log.reader import LogContents
@@ -79,6 +82,7 @@ class _Again:
         turns: the turns of sessions after the choice; None: there are none.
         seconds: int [n], columns that are asked beside the chosen ones, -1: none; None: no policy
             asks two.
+        propensity: float64 [n], probability of the choice; None: 1.
     """
 
     wanted: IndexArray
@@ -86,6 +90,7 @@ class _Again:
     prices: FloatArray
     turns: SessionTurns | None = None
     seconds: IndexArray | None = None
+    propensity: FloatArray | None = None
 
 
 def reproduce(log: LogContents) -> Reproduction:
@@ -204,9 +209,39 @@ def _each(logged: Logged) -> _Again:
         by_policies = Chosen(wanted, codes, np.zeros(len(names), np.bool_))
         again = unsure.instead(by_policies, logged.mask, rows)
         wanted, codes = again.choice, again.reasons
+    promise = logged.setup.policies.get("guarantee")
+    if logged.fallen is not None and isinstance(promise, Guarantee):
+        wanted = np.where(logged.fallen, promise.reference, wanted)
+        codes = np.where(logged.fallen, np.int8(Reason.GUARANTEE_BROKEN), codes)
+    odds = np.ones(len(names))
+    if logged.explored is not None and logged.setup.exploration is not None:
+        wanted, codes, odds = _explored_again(
+            logged, case, wanted, codes, logged.setup.exploration, logged.explored
+        )
     if seconds is not None:
         seconds = np.where(codes == Reason.CASCADE, seconds, -1)
-    return _Again(wanted, codes, logged.prices, turns, seconds)
+    return _Again(wanted, codes, logged.prices, turns, seconds, odds)
+
+
+def _explored_again(
+    logged: Logged,
+    case: Case,
+    best: IndexArray,
+    reasons: ReasonArray,
+    rule: Exploration,
+    explored: FloatArray,
+) -> tuple[IndexArray, ReasonArray, FloatArray]:
+    """Draws again, from the seed and the decisions' ids: choice, reasons and propensities, [n]."""
+    stds = logged.estimates.score_std
+    if stds is None:
+        return best, reasons, np.ones(len(best))
+    share, most_usd = np.nan_to_num(explored, nan=0.0).T
+    others = rule.others(case, best, stds, most_usd)
+    others[np.isnan(explored[:, 0])] = False
+    prefixes = [one.partition("-")[0] for one in logged.ids]
+    found = drawn(case, best, others, stds, share, rule.uniforms(prefixes, case.tickets))
+    codes = np.where(found.drawn, np.int8(Reason.EXPLORED), reasons)
+    return found.choice, codes, found.propensity
 
 
 def _turns(logged: Logged, case: Case) -> SessionTurns | None:
@@ -246,6 +281,7 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
     ):
         for row in np.flatnonzero((old != new).any(axis=1)).tolist():
             yield Mismatch(logged.ids[row], what, str(old[row].tolist()), str(new[row].tolist()))
+    yield from _odds_differences(logged, again)
     choice, codes, turned = _booked(logged, again, figures.reserved_usd)
     for row in np.flatnonzero(again.wanted != logged.wanted).tolist():
         yield Mismatch(
@@ -275,6 +311,16 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
         )
     if logged.fallbacks is not None:
         yield from _fallback_differences(logged, logged.fallbacks, figures, again.seconds)
+
+
+def _odds_differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
+    """Yields the decisions whose propensities differ."""
+    old, new = logged.propensity, again.propensity
+    if old is None or new is None:
+        return
+    # Where it is not known, a budget or a limit had no room for what was drawn at first.
+    for row in np.flatnonzero((old != new) & ~np.isnan(old)).tolist():
+        yield Mismatch(logged.ids[row], "propensity", str(old[row]), str(new[row]))
 
 
 def _fallback_differences(

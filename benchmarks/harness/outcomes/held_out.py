@@ -23,7 +23,7 @@ from routoo.routing.pool import Pool, load_pool
 from routoo.routing.request import PromptRequest
 from routoo_export.outcomes.splits import TRAIN_BUCKETS, assign_buckets
 
-MEASURED_POOL = Path(__file__).parent / "pools" / "measured.yaml"
+MEASURED_POOL = Path(__file__).parents[1] / "pools" / "measured.yaml"
 """Models of the pool that MMLU-Pro has outcomes of; their names there are their names here."""
 
 FloatArray = npt.NDArray[np.float64]

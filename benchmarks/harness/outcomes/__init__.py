@@ -1,0 +1,1 @@
+"""Benchmarks on real outcomes: what is held out, promises under drift, promotions."""

@@ -1,0 +1,1 @@
+"""Trials beside the decisions in force: a shadow, an experiment, the watch on a promise."""
