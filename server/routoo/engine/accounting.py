@@ -101,7 +101,10 @@ class Accounting:
         wanted = ledger.applies(tenant) if tenant else range(len(ledger.terms))
         states = ledger.states()
         prices = self.pricing.in_force
-        return [(states[one], prices.of_budget(one)) for one in sorted(wanted)]
+        return [
+            (states[one], 0.0 if states[one].terms.is_apart else prices.of_budget(one))
+            for one in sorted(wanted)
+        ]
 
     def limit_states(self) -> list[LimitState]:
         """Returns the limits of providers, in the order of the pool's rows, and their use."""

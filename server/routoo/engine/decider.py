@@ -140,7 +140,7 @@ class Decider:
                 prepared.billed,
                 chosen.choice,
                 raised_usd,
-                _instead(chosen),
+                None if chosen.explored is None else chosen.explored.instead,
             )
             booked = self._within_limits(prepared, chosen, booked)
         if self._explorer is not None:
@@ -538,12 +538,6 @@ def _chosen_by(
         return turns.chosen_by(policy)
     choice = policy.choose(case)
     return choice, policy.explain(case, choice), None
-
-
-def _instead(chosen: Chosen) -> IndexArray | None:
-    """Returns what to book where drawn models are not paid for, int [n]; None: none was drawn."""
-    drawn = None if chosen.explored is None else chosen.explored.drawn
-    return None if drawn is None else drawn.best
 
 
 def _chosen(figures: FloatArray, choice: IndexArray) -> list[float]:

@@ -39,8 +39,7 @@ RELOADED = frozenset(
     {
         *("pool", "policy", "budgets", "outcomes", "batching", "limits", "shutdown_grace_s"),
         *("predictor", "processor", "proxy", "tasks", "security", "health", "provider_limits"),
-        "learning",
-        "experiment",
+        *("experiment", "learning"),
     }
 )
 """Sections that a reload applies. All others need a restart: their ports, files and threads are

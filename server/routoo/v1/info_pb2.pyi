@@ -276,7 +276,7 @@ class GetInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetInfoResponse(_message.Message):
-    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks", "price_version", "price_set_by", "corrections", "health", "learning", "experiment", "guarantee", "presets")
+    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks", "price_version", "price_set_by", "corrections", "health", "experiment", "guarantee", "learning", "presets")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_BACKEND_FIELD_NUMBER: _ClassVar[int]
@@ -296,9 +296,9 @@ class GetInfoResponse(_message.Message):
     PRICE_SET_BY_FIELD_NUMBER: _ClassVar[int]
     CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
-    LEARNING_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     GUARANTEE_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_FIELD_NUMBER: _ClassVar[int]
     PRESETS_FIELD_NUMBER: _ClassVar[int]
     version: str
     predictor_version: str
@@ -319,8 +319,8 @@ class GetInfoResponse(_message.Message):
     price_set_by: _containers.RepeatedScalarFieldContainer[str]
     corrections: Corrections
     health: _health_pb2.Health
-    learning: _learning_pb2.Learning
     experiment: _trials_pb2.Experiment
     guarantee: _containers.RepeatedCompositeFieldContainer[_trials_pb2.PromiseEvidence]
+    learning: _learning_pb2.Learning
     presets: _containers.RepeatedCompositeFieldContainer[Preset]
-    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ..., price_version: _Optional[str] = ..., price_set_by: _Optional[_Iterable[str]] = ..., corrections: _Optional[_Union[Corrections, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ..., learning: _Optional[_Union[_learning_pb2.Learning, _Mapping]] = ..., experiment: _Optional[_Union[_trials_pb2.Experiment, _Mapping]] = ..., guarantee: _Optional[_Iterable[_Union[_trials_pb2.PromiseEvidence, _Mapping]]] = ..., presets: _Optional[_Iterable[_Union[Preset, _Mapping]]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ..., price_version: _Optional[str] = ..., price_set_by: _Optional[_Iterable[str]] = ..., corrections: _Optional[_Union[Corrections, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ..., experiment: _Optional[_Union[_trials_pb2.Experiment, _Mapping]] = ..., guarantee: _Optional[_Iterable[_Union[_trials_pb2.PromiseEvidence, _Mapping]]] = ..., learning: _Optional[_Union[_learning_pb2.Learning, _Mapping]] = ..., presets: _Optional[_Iterable[_Union[Preset, _Mapping]]] = ...) -> None: ...

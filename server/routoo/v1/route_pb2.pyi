@@ -223,7 +223,7 @@ class RouteError(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("request_id", "model", "decision_id", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "candidates", "reason", "shadow_price", "predictor_version", "policy_version", "degraded", "truncated", "timing", "input_tokens", "predicted_output_tokens", "error", "task", "task_confidence", "score_std", "ood", "evidence", "published_averages", "max_output_tokens", "arm", "second_model", "stay_reason", "switch_cost_usd", "session_turns", "session_spent_usd", "unhealthy", "fallbacks", "latency_percentile", "percentile_latency_ms", "learned_version", "propensity", "unexplored_model", "experiment_arm")
+    __slots__ = ("request_id", "model", "decision_id", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "candidates", "reason", "shadow_price", "predictor_version", "policy_version", "degraded", "truncated", "timing", "input_tokens", "predicted_output_tokens", "error", "task", "task_confidence", "score_std", "ood", "evidence", "published_averages", "max_output_tokens", "arm", "second_model", "stay_reason", "switch_cost_usd", "session_turns", "session_spent_usd", "unhealthy", "fallbacks", "latency_percentile", "percentile_latency_ms", "propensity", "unexplored_model", "experiment_arm", "learned_version")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -258,10 +258,10 @@ class RouteResponse(_message.Message):
     FALLBACKS_FIELD_NUMBER: _ClassVar[int]
     LATENCY_PERCENTILE_FIELD_NUMBER: _ClassVar[int]
     PERCENTILE_LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
-    LEARNED_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROPENSITY_FIELD_NUMBER: _ClassVar[int]
     UNEXPLORED_MODEL_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_ARM_FIELD_NUMBER: _ClassVar[int]
+    LEARNED_VERSION_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     decision_id: str
@@ -296,8 +296,8 @@ class RouteResponse(_message.Message):
     fallbacks: _containers.RepeatedCompositeFieldContainer[Fallback]
     latency_percentile: int
     percentile_latency_ms: float
-    learned_version: str
     propensity: float
     unexplored_model: str
     experiment_arm: str
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., decision_id: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., reason: _Optional[_Union[Reason, _Mapping]] = ..., shadow_price: _Optional[float] = ..., predictor_version: _Optional[str] = ..., policy_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., input_tokens: _Optional[int] = ..., predicted_output_tokens: _Optional[float] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ..., task: _Optional[str] = ..., task_confidence: _Optional[float] = ..., score_std: _Optional[float] = ..., ood: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., max_output_tokens: _Optional[int] = ..., arm: _Optional[_Union[Arm, _Mapping]] = ..., second_model: _Optional[str] = ..., stay_reason: _Optional[_Union[StayReason, str]] = ..., switch_cost_usd: _Optional[float] = ..., session_turns: _Optional[int] = ..., session_spent_usd: _Optional[float] = ..., unhealthy: _Optional[bool] = ..., fallbacks: _Optional[_Iterable[_Union[Fallback, _Mapping]]] = ..., latency_percentile: _Optional[int] = ..., percentile_latency_ms: _Optional[float] = ..., learned_version: _Optional[str] = ..., propensity: _Optional[float] = ..., unexplored_model: _Optional[str] = ..., experiment_arm: _Optional[str] = ...) -> None: ...
+    learned_version: str
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., decision_id: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., reason: _Optional[_Union[Reason, _Mapping]] = ..., shadow_price: _Optional[float] = ..., predictor_version: _Optional[str] = ..., policy_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., input_tokens: _Optional[int] = ..., predicted_output_tokens: _Optional[float] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ..., task: _Optional[str] = ..., task_confidence: _Optional[float] = ..., score_std: _Optional[float] = ..., ood: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., max_output_tokens: _Optional[int] = ..., arm: _Optional[_Union[Arm, _Mapping]] = ..., second_model: _Optional[str] = ..., stay_reason: _Optional[_Union[StayReason, str]] = ..., switch_cost_usd: _Optional[float] = ..., session_turns: _Optional[int] = ..., session_spent_usd: _Optional[float] = ..., unhealthy: _Optional[bool] = ..., fallbacks: _Optional[_Iterable[_Union[Fallback, _Mapping]]] = ..., latency_percentile: _Optional[int] = ..., percentile_latency_ms: _Optional[float] = ..., propensity: _Optional[float] = ..., unexplored_model: _Optional[str] = ..., experiment_arm: _Optional[str] = ..., learned_version: _Optional[str] = ...) -> None: ...

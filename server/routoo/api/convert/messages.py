@@ -268,7 +268,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         shadow_price=batch.shadow_prices[row],
         predictor_version=batch.versions.predictor,
         policy_version=batch.policy_versions[row],
-        degraded=batch.degraded or reason is Reason.GUARANTEE_BROKEN,
+        degraded=batch.degraded or reason == Reason.GUARANTEE_BROKEN,
         truncated=batch.truncated[row],
         input_tokens=int(batch.input_tokens[row]),
         predicted_output_tokens=batch.output_tokens[row],

@@ -220,9 +220,9 @@ def info_response(
             latency_reports=info.corrections.latency_reports,
         ),
         health=health_message(info.health),
-        learning=learning_message(info.learning),
         experiment=experiment_message(info.trials),
         guarantee=promise_messages(info.trials),
+        learning=learning_message(info.learning),
         presets=[preset_message(point) for point in info.presets],
     )
 

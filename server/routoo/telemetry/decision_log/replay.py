@@ -214,6 +214,8 @@ def _each(logged: Logged) -> _Again:
         wanted = np.where(logged.fallen, promise.reference, wanted)
         codes = np.where(logged.fallen, np.int8(Reason.GUARANTEE_BROKEN), codes)
     odds = np.ones(len(names))
+    if isinstance(promise, Guarantee):
+        odds = promise.odds(codes, wanted, logged.mask)
     if logged.explored is not None and logged.setup.exploration is not None:
         wanted, codes, odds = _explored_again(
             logged, case, wanted, codes, logged.setup.exploration, logged.explored
