@@ -20,8 +20,8 @@ phase where it gets fewer; the share of the joining model after 300 of its outco
 phase the same of a service whose predictor has known the model from the start; and the least and
 the highest mean cost of any tenth of the stream.
 
-Needs ROUTOO_DATA, and for the peer ``pip install --no-deps paretobandit joblib scikit-learn`` and
-the extra export (for embeddings, kept in artifacts/); without the package the peer is left out.
+Needs ROUTOO_DATA, and for the peer the packages paretobandit, joblib and scikit-learn and the extra
+export (for embeddings, kept in artifacts/); without the package the peer is left out.
 """
 
 import sys
