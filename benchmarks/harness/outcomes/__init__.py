@@ -1,1 +1,1 @@
-"""Benchmarks on real outcomes: held-out figures, hindsight, logs, promises under drift."""
+"""Benchmarks on outcomes that are known whole: hindsight, logs of choices, drift, promotions."""

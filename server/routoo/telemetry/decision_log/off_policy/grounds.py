@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import nan
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -48,7 +49,8 @@ class LineExtras:
                         if values["kind"] != "decision":
                             continue
                         told = values.get("propensity", 1.0)
-                        chance = float("nan") if told is None else float(told)
+                        # Null: a budget or a limit had no room for what was drawn.
+                        chance = nan if told is None else float(told)
                     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
                         continue
                     if chance != 1.0:
