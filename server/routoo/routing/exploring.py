@@ -48,6 +48,11 @@ class Explored:
     most_usd: float
     drawn: DrawnRows | None = None
 
+    @property
+    def instead(self) -> IndexArray | None:
+        """What to book where drawn models are not paid for, int [n]; None: none was drawn."""
+        return None if self.drawn is None else self.drawn.best
+
     def take(self, rows: IndexArray) -> Explored:
         """Returns the exploration of some rows, int [k]."""
         drawn = self.drawn

@@ -19,11 +19,15 @@ ARM = "x-routoo-arm"
 DECISION_ID = "x-routoo-decision-id"
 SCORE = "x-routoo-score"
 COST_USD = "x-routoo-cost-usd"
+PROPENSITY = "x-routoo-propensity"
 STAY_REASON = "x-routoo-stay-reason"
 SWITCH_COST_USD = "x-routoo-switch-cost-usd"
 FALLBACK_MODEL = "x-routoo-fallback-model"
 RESULTS = frozenset(
-    {MODEL, ARM, DECISION_ID, SCORE, COST_USD, STAY_REASON, SWITCH_COST_USD, FALLBACK_MODEL}
+    {
+        *(MODEL, ARM, DECISION_ID, SCORE, COST_USD, PROPENSITY),
+        *(STAY_REASON, SWITCH_COST_USD, FALLBACK_MODEL),
+    }
 )
 """Headers that only the processor writes. A caller's own are no constraints."""
 

@@ -15,6 +15,7 @@ from routoo.api.llm.headers import (
     COST_USD,
     DECISION_ID,
     MODEL,
+    PROPENSITY,
     SCORE,
     STAY_REASON,
     SWITCH_COST_USD,
@@ -273,6 +274,7 @@ def _told(decision: Decision, arm: ArmSpec | None) -> tuple[Header, ...]:
         (DECISION_ID, decision.decision_id),
         (SCORE, f"{batch.scores[row]:.4f}"),
         (COST_USD, f"{batch.costs_usd[row]:.6g}"),
+        *_propensity(decision),
     )
     sessions = batch.sessions
     if sessions is None or sessions.rows.current[row] < 0:
@@ -282,6 +284,13 @@ def _told(decision: Decision, arm: ArmSpec | None) -> tuple[Header, ...]:
     return (
         (*headers, switch) if stay is Stay.NONE else (*headers, (STAY_REASON, stay.label), switch)
     )
+
+
+def _propensity(decision: Decision) -> tuple[Header, ...]:
+    """Returns the header of the choice's probability, where something is explored."""
+    if decision.batch.explored is None or (odds := decision.propensity) is None:
+        return ()
+    return ((PROPENSITY, repr(odds)),)
 
 
 def told_of(fallback: FallbackArm, decision_id: str) -> tuple[Header, ...]:

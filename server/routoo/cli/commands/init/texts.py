@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from routoo.cli.commands.init.answers import Answers
 
 _SETTINGS: Final = """\
-# Settings of Routoo, written by `routoo init`. docs/reference/configuration.md has all.
+# Settings of Routoo, written by `routoo init`. docs/reference/configuration.md tells all.
 # Check a change: routoo check-config THIS_FILE. Serve: routoo serve --config THIS_FILE.
 """
 _POOL: Final = """\
