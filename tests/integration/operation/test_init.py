@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import openai
 import yaml
 
 from support.peers.llm_upstream import TEXT, upstream
-from support.processes.process import ROUTOO, exit_code, line_of, process
+from support.processes.process import ENVIRONMENT, ROUTOO, exit_code, line_of, process
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SERVED = ["llama3.1:8b-instruct-q4_K_M", "Qwen2.5-72B-Instruct", "mine", "nomic-embed-text"]
+KEY = "sk-1234567890abcdef"
 FREE_PORTS = ("--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0")
 
 
@@ -23,6 +29,12 @@ async def made(*arguments: str) -> tuple[int, str, str]:
     async with process(*ROUTOO, "init", *arguments) as running:
         out, err = await running.communicate()
         return await exit_code(running), out.decode(), err.decode()
+
+
+def read_all(terminal: int) -> None:
+    with suppress(OSError):  # nobody has its other end open any more
+        while os.read(terminal, 4096):
+            pass
 
 
 def names_of(pool: Path) -> list[str]:
@@ -100,3 +112,31 @@ async def test_nothing_is_replaced_unless_asked_and_nothing_by_what_fails(tmp_pa
     code, _, err = await made("--provider", "mistralai", "--force", *config)
     assert (code, err) == (0, "")
     assert names_of(tmp_path / "pool.yaml") == ["mistralai/mistral-large-2512"]
+
+
+def test_on_a_terminal_it_asks_again_until_it_can_read_the_answer(tmp_path: Path) -> None:
+    answers = ["nobody", "mistralai", KEY, "", "dear", "best", "-4", "50"]
+    main, terminal = os.openpty()
+    try:
+        # A terminal that nobody reads is full after some kilobytes, and its writers wait.
+        reading = threading.Thread(target=read_all, args=(main,), daemon=True)
+        reading.start()
+        os.write(main, "".join(f"{one}\n" for one in answers).encode())
+        ended = subprocess.run(
+            [sys.executable, *ROUTOO, "init", "--config", str(tmp_path / "routoo.yaml"), "--json"],
+            stdin=terminal,
+            stderr=terminal,
+            stdout=subprocess.PIPE,
+            env=ENVIRONMENT,
+            check=True,
+        )
+    finally:
+        os.close(terminal)
+        reading.join()
+        os.close(main)
+    told = json.loads(ended.stdout)
+    assert (told["policy"], told["budget_usd"], told["budget_per"]) == ("quality", 50.0, "30d")
+    assert told["models"] == ["mistralai/mistral-large-2512"]
+    settings = (tmp_path / "routoo.yaml").read_text()
+    assert "api_key_env: MISTRAL_API_KEY" in settings
+    assert KEY not in settings
