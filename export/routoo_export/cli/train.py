@@ -20,8 +20,8 @@ from routoo_export.cli.common import (
     use_threads,
 )
 from routoo_export.cli.evaluation.checkpoint import judge_checkpoint, judge_on_own
-from routoo_export.cli.train_logged import is_logged, train_on_log
-from routoo_export.cli.train_own import OWN_REPOSITORY, train_on_own
+from routoo_export.cli.own.train_logged import is_logged, train_on_log
+from routoo_export.cli.own.train_own import OWN_REPOSITORY, train_on_own
 from routoo_export.training.checkpoint import save_checkpoint
 from routoo_export.training.heads.train import TrainConfig
 from routoo_export.training.pipeline import STATE_FILE, Workplace, train_predictor

@@ -16,7 +16,7 @@ from routoo_export.cli.common import (
     progress_bar,
     use_threads,
 )
-from routoo_export.cli.own_numbers import OwnQuestion, own_numbers
+from routoo_export.cli.own.own_numbers import OwnQuestion, own_numbers
 from routoo_export.errors import ExportError, OutcomeError
 from routoo_export.evaluation.evaluate import Evaluation, evaluate, evaluation_epochs
 from routoo_export.evaluation.own.numbers import DRAWS
