@@ -14,28 +14,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routoo.telemetry.decision_log.prompts.question import question_stem, question_text
+
+__all__ = ["question_stem", "question_text"]
+
 BUCKETS: Final = 10
 FOLDS: Final = 5
 TRAIN_BUCKETS: Final = (0, 1, 2, 3, 4, 5, 6)
 VALIDATION_BUCKETS: Final = (7,)
 TEST_BUCKETS: Final = (8, 9)
 
-_FIRST_CHOICE: Final = re.compile(r"\nA[.)] ")
 _CHOICE: Final = re.compile(r"\n[A-Z][.)] ")
 _ANSWER_CUE: Final = re.compile(r"\s*answer:\s*$", re.IGNORECASE)
 _FEWEST_CHOICES: Final = 2
 _STEM_GROUP: Final = "stem:"
-_NON_WORD: Final = re.compile(r"[\W_]+")
-
-
-def question_text(prompt: str) -> str:
-    """The question as written, without its choices and without a trailing "Answer:".
-
-    Choices begin at the first line "A. " or "A) ". A prompt that consists of choices only is
-    returned as it is.
-    """
-    head = _FIRST_CHOICE.split(_ANSWER_CUE.sub("", prompt), maxsplit=1)[0]
-    return head if _NON_WORD.sub("", head) else prompt
 
 
 def fewer_choices(prompt: str, rng: np.random.Generator) -> str:
@@ -51,14 +43,6 @@ def fewer_choices(prompt: str, rng: np.random.Generator) -> str:
     kept = [choices[i] for i in rng.permutation(len(choices))[:count]]
     lines = [f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, kept, strict=False)]
     return "\n".join([question, *lines])
-
-
-def question_stem(prompt: str) -> str:
-    """The normalised ``question_text``.
-
-    Prompts that consist of choices only keep them, so that they do not all have the same stem.
-    """
-    return _NON_WORD.sub(" ", question_text(prompt).lower()).strip()
 
 
 def stem_group(question: str) -> str:

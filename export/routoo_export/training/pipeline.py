@@ -20,6 +20,7 @@ from routoo_export.backbones.transformer import TransformerBackbone
 from routoo_export.errors import OutcomeError
 from routoo_export.network.network import predict
 from routoo_export.outcomes.check import require_trainable
+from routoo_export.outcomes.feature_prompts import require_texts
 from routoo_export.outcomes.folds import Holdout
 from routoo_export.outcomes.outcomes import Outcomes
 from routoo_export.outcomes.splits import TRAIN_BUCKETS, VALIDATION_BUCKETS, in_buckets
@@ -102,6 +103,7 @@ def train_predictor(
     train = in_buckets(outcomes.buckets, TRAIN_BUCKETS)
     validation = in_buckets(outcomes.buckets, VALIDATION_BUCKETS)
     if supervision.graded:
+        require_texts(outcomes.prompts)
         require_trainable(outcomes)
     elif not train.any() or not validation.any():
         raise OutcomeError("the training or the validation split is empty; bring more prompts")

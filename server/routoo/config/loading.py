@@ -49,6 +49,8 @@ _SERVICE_LINK = re.compile(
 FILE_SETTINGS = (
     "corrections.path",
     "decision_log.path",
+    "decision_log.prompt_key_file",
+    "learning.path",
     "ledger.journal",
     "policy.cascade",
     "policy.guarantee.labels",

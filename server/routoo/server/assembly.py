@@ -28,6 +28,7 @@ from routoo.routing.pool import load_pool
 from routoo.routing.unsure import Unsure
 from routoo.selector.lp.presets import PRESETS
 from routoo.server.exploration import check_exploration
+from routoo.server.logged_prompts import check_prompts, prompt_findings, read_with
 from routoo.server.resources.container import container_bytes
 from routoo.server.resources.memory_need import memory_findings, memory_need
 from routoo.server.resources.memory_watch import resident_bytes
@@ -100,6 +101,7 @@ def load_components(
     check_cascade(settings)
     if artifact is None:
         artifact = load_artifact(find_artifact(settings.predictor.artifact))
+    check_prompts(settings.decision_log, artifact)
     pool = pool.known_to(artifact.knows)
     columns = artifact.columns_of(pool.predictor_names)
     sample = PricedSample(artifact.calibration_sample(), pool, columns)
@@ -186,6 +188,7 @@ def check(settings: Settings) -> list[str]:
         f"pool: {_pool_size(parts.pool)}",
         f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
         *([away] if predictor.degraded else []),
+        *prompt_findings(settings.decision_log),
         f"policy: {parts.policies.version}",
         *_promise(settings.policy.guarantee),
         f"budgets: {', '.join(budgets) or 'none'}",
@@ -275,6 +278,8 @@ class EngineFactory:
 
     def engine(self, parts: Components, money: Accounting, settings: Settings) -> Engine:
         """Makes an engine; call it on the event loop that will call the engine."""
+        if self.telemetry.decision_log is not None:
+            read_with(self.telemetry.decision_log.prompts, parts.artifact)
         return Engine(
             source=self.predictors,
             pool=parts.pool,

@@ -40,7 +40,7 @@ class Telemetry:
             ConfigError: traces are enabled and cannot be made; one line.
         """
         metrics = Metrics()
-        metrics.live.prompts = log.prompts
+        metrics.live.prompts = log.kept == "text"
         return cls(
             metrics,
             open_tracing(tracing, metrics.registry),

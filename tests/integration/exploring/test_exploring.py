@@ -6,17 +6,22 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import httpx
+import numpy as np
 import pytest
 
 from routoo.client import RouterClient
 from routoo.errors import ConfigError
 from routoo.server.assembly import load_components
 from routoo.telemetry.decision_log.otherwise import OtherPolicy
+from routoo.telemetry.decision_log.prompts.lines import KeptFeatures
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
 from routoo.telemetry.decision_log.what_if import what_if
 from routoo.v1 import budget_pb2, outcome_pb2, route_pb2
+from support.artifacts.tiny_table_artifact import write_tiny_table_artifact
 from support.logged_engine import lines_of
+from support.peers.proxied import proxied
 from support.tiny_service import refusal, serving, table_settings, tiny_settings
 
 if TYPE_CHECKING:
@@ -213,6 +218,76 @@ async def test_reports_with_a_code_are_logged_and_others_refused(tmp_path: Path)
         assert told.accepted
     (line,) = lines_of(tmp_path / "decisions.jsonl", "outcome")
     assert line["reason_code"] == "tests_failed"
+
+
+async def test_the_doors_tell_the_propensity(tmp_path: Path) -> None:
+    write_tiny_table_artifact(tmp_path / "predictor")
+    explore = {"policy": {"explore": EXPLORE, "max_mean_cost_usd": 1.0}}
+    body = {"model": "auto", "messages": [{"role": "user", "content": "code"}]}
+    async with proxied(tmp_path, budgets=[MONEY], **explore) as one:
+        async with httpx.AsyncClient(base_url=one.url, trust_env=False) as client:
+            reply = await client.post("/v1/chat/completions", json=body)
+        assert 0.0 < float(reply.headers["x-routoo-propensity"]) < 1.0
+        assert "x-routoo-propensity" not in one.upstream.last.headers
+
+
+async def test_a_log_may_keep_features_and_no_text(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"0123456789abcdef")
+    log = {
+        "path": tmp_path / "decisions.jsonl",
+        "prompts": "features",
+        "prompt_key_file": tmp_path / "key",
+    }
+    for _ in range(2):  # over a restart, as the key is kept
+        async with serving(settings_of(tmp_path, decision_log=log)) as running:
+            for prompt in ("math secretword", "Math:  secretword?", "code"):
+                await running.route(prompt)
+    text = (tmp_path / "decisions.jsonl").read_text()
+    assert "secretword" not in text
+    lines = lines_of(tmp_path / "decisions.jsonl")
+    hashes = [line["prompt_hash"] for line in lines]
+    assert len(set(hashes)) == 2
+    assert hashes[:3] == hashes[3:]
+    assert hashes[0] == hashes[1]
+    found = [KeptFeatures.read(line["features"]) for line in lines]
+    assert len({one.graph for one in found}) == 1
+    assert np.isfinite(found[0].hidden).all()
+    assert "prompt" not in lines[0]
+    assert reproduce(read_logs([tmp_path / "decisions.jsonl"])).mismatches == []
+
+
+@pytest.mark.parametrize(("said", "kept"), [(True, True), ("text", True), (False, False)])
+async def test_the_old_form_of_prompts_stands(
+    tmp_path: Path, *, said: bool | str, kept: bool
+) -> None:
+    log = {"path": tmp_path / "decisions.jsonl", "prompts": said}
+    async with serving(settings_of(tmp_path, decision_log=log)) as running:
+        await running.route("math secretword")
+        warned = [one for one in running.logs if "write prompts: text" in one["event"]]
+    assert bool(warned) is (said is True)
+    assert ("secretword" in (tmp_path / "decisions.jsonl").read_text()) is kept
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ({"prompts": "all"}, "prompts"),
+        ({"prompts": "features", "path": None}, "path is not"),
+        ({"prompts": "features", "prompt_key_file": "absent"}, "cannot be read"),
+        ({"prompts": "features", "prompt_key_file": "short"}, "holds 5 bytes"),
+        ({"prompts": "text", "prompt_key_file": "short"}, "prompt_key_file is for"),
+    ],
+)
+def test_a_log_that_cannot_keep_what_it_is_to_keep(
+    tmp_path: Path, log: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "short").write_bytes(b"short")
+    if "prompt_key_file" in log:
+        log = {**log, "prompt_key_file": tmp_path / log["prompt_key_file"]}
+    with pytest.raises(ConfigError, match=said):
+        load_components(
+            settings_of(tmp_path, decision_log={"path": tmp_path / "decisions.jsonl", **log})
+        )
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def _heard() -> NDArray[np.float32]:
 
 def _graph() -> onnx.ModelProto:
     # Products of matrices are sums of products here: their order does not depend on the shape.
-    n, m3, t, q = "n", "m3", len(TASKS), len(TASKS) + 2 * len(TRAITS)
+    n, m3, t, q = "n", "m3", "t", "q"
     node = helper.make_node
     nodes = [
         node("Gather", ["words", "input_ids"], ["rows"]),

@@ -21,6 +21,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from routoo.telemetry.decision_log.prompts.reader import LIFT
 from routoo_export.errors import ExportError
 
 FloatArray = NDArray[np.float64]
@@ -32,8 +33,6 @@ MOST_ROWS: Final = 256
 TOLD_OFFSET: Final = 12.0
 """Logits by which a row that has to be named lies below the recognised ones; a caller who names it
 adds 40."""
-LIFT: Final = 60.0
-"""Logits that are added to all rows; see ``lifted``."""
 _INVERSE_PENALTIES: Final = (1.0, 10.0, 100.0)
 _FEWEST_CLASSES: Final = 2
 _SPREAD: Final = 8.0

@@ -6,10 +6,12 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from routoo.predictor.artifact import Artifact
 from routoo.predictor.model_table import ModelTable
 from routoo_export.errors import OutcomeError
+from routoo_export.outcomes.feature_prompts import read_features
 from routoo_export.outcomes.outcomes import Outcomes
 from routoo_export.outcomes.splits import FOLDS
 from routoo_export.training.own.choice import choose_recipe
@@ -55,20 +57,27 @@ class OwnPrompts:
 
     @classmethod
     def read(cls, outcomes: Outcomes, artifact: Artifact) -> "OwnPrompts":
-        """Read the prompts by the artifact's graph.
+        """Read the prompts by the artifact's graph, or take the features that a log has kept.
 
         Raises:
-            OutcomeError: the outcomes cannot be trained on.
+            OutcomeError: they cannot be trained on, or another graph has read their prompts.
             ExportError: the artifact's graph is not given rows of models.
         """
         require_outcomes(outcomes)
         reader = PromptReader(artifact)
+        table = reader.table
+        rows = table.task_rows.astype(np.float64)
+        kept = read_features(outcomes.prompts, table.graph_sha256)
+        if kept is not None:
+            logits: FloatArray = kept.hidden @ lifted(rows, _constant(kept.hidden)).T
+            kinds: FloatArray = softmax(logits, axis=1)
+            features = Features(kept.hidden, kept.traits, kinds)
+            return cls(outcomes, features, kept.input_tokens, table)
         read = reader.encode(outcomes.prompts)
         hidden = reader.hidden_units(read)
-        rows = reader.table.task_rows.astype(np.float64)
-        seen = reader.vectors(read, lifted(rows, Standardised.of(hidden).constant))
+        seen = reader.vectors(read, lifted(rows, _constant(hidden)))
         features = Features(hidden, seen.traits, seen.tasks)
-        return cls(outcomes, features, read.input_tokens, reader.table)
+        return cls(outcomes, features, read.input_tokens, table)
 
     def rows(self, at: NDArray[np.int64]) -> "OwnPrompts":
         """The prompts ``at``."""
@@ -174,6 +183,10 @@ def train_own(
         features.traits,
     )
     return OwnPredictor(outcomes.models, scores, lengths, recipe, labels)
+
+
+def _constant(hidden: FloatArray) -> int:
+    return Standardised.of(hidden).constant
 
 
 def _prior(table: ModelTable, rows: Sequence[int | None]) -> FloatArray:

@@ -15,10 +15,12 @@ from routoo.api.llm.headers import (
     COST_USD,
     DECISION_ID,
     MODEL,
+    PROPENSITY,
     SCORE,
     STAY_REASON,
     SWITCH_COST_USD,
     read_fields,
+    with_policy,
 )
 from routoo.api.llm.named_models import booked_model
 from routoo.api.llm.refusal import Refusal, failure_of, fault_of, refusal_of
@@ -202,6 +204,8 @@ class Router:
             forwards = offered is not None
             if offered is None:
                 offered = _speaking(head.api, settings.processor)
+            if not named:
+                head = replace(head, ours=with_policy(head.ours, body.get("model")))
             request = _request(
                 head, asked, own, admission.caller, settings, engine.pool, named, offered
             )
@@ -270,6 +274,7 @@ def _told(decision: Decision, arm: ArmSpec | None) -> tuple[Header, ...]:
         (DECISION_ID, decision.decision_id),
         (SCORE, f"{batch.scores[row]:.4f}"),
         (COST_USD, f"{batch.costs_usd[row]:.6g}"),
+        *_propensity(decision),
     )
     sessions = batch.sessions
     if sessions is None or sessions.rows.current[row] < 0:
@@ -279,6 +284,13 @@ def _told(decision: Decision, arm: ArmSpec | None) -> tuple[Header, ...]:
     return (
         (*headers, switch) if stay is Stay.NONE else (*headers, (STAY_REASON, stay.label), switch)
     )
+
+
+def _propensity(decision: Decision) -> tuple[Header, ...]:
+    """Returns the header of the choice's probability, where something is explored."""
+    if decision.batch.explored is None or (odds := decision.propensity) is None:
+        return ()
+    return ((PROPENSITY, repr(odds)),)
 
 
 def told_of(fallback: FallbackArm, decision_id: str) -> tuple[Header, ...]:

@@ -120,6 +120,10 @@ def report(  # noqa: PLR0913 - one parameter per option
             metavar="WORD",
         ),
     ] = None,
+    reason_code: Annotated[
+        str | None,
+        typer.Option(help="Why it is so, in a word of your own, for the log.", metavar="WORD"),
+    ] = None,
     address: Address = DEFAULT_ADDRESS,
     timeout_s: TimeoutS = 10.0,
     as_json: AsJson = False,
@@ -153,6 +157,7 @@ def report(  # noqa: PLR0913 - one parameter per option
                 status_code=status_code,
                 retry_after_s=retry_after_s,
                 failure=cast("FailureName | None", failure),
+                reason_code=reason_code,
             )
         except UnicodeEncodeError:
             raise CommandError("an argument is not UTF-8; encode it so") from None

@@ -36,6 +36,10 @@ def explained(story: Story, names: Sequence[str]) -> list[Block]:
     facts = [("shadow price", worth(decision["price"]))]
     if decision.get("priced_by"):
         facts.append(("priced by", ", ".join(decision["priced_by"])))
+    if (odds := decision.get("propensity", 1.0)) != 1.0:
+        known = "not known" if odds is None else f"{odds:.4g}"
+        instead = decision.get("unexplored")
+        facts.append(("propensity", f"{known}; {instead} was best" if instead else known))
     if decision.get("wanted"):
         facts.append(("wanted", f"{decision['wanted']}, before the money was booked"))
     if decision.get("fallbacks"):

@@ -500,7 +500,12 @@ def budgets(response: GetBudgetResponse) -> list[Block]:
         for one in response.budgets
     ]
     blocks: list[Block] = [TextTable(columns, rows)]
-    blocks += [TextLine(_reports(one)) for one in response.budgets if one.granted_requests]
+    # What a budget in brackets pays for is not reported.
+    blocks += [
+        TextLine(_reports(one))
+        for one in response.budgets
+        if one.granted_requests and not one.tenant.startswith("[")
+    ]
     blocks += [TextLine(_capped(one), "warning") for one in response.budgets if one.capped_reports]
     if any(one.degraded for one in response.budgets):
         blocks.append(TextLine("degraded: leases are spent, the ledger is away", "warning"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -47,8 +47,13 @@ class DecisionLogSettings(Section):
     """The file. Unset: there is no log."""
     sample_ratio: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
     """The share of decisions that are logged; which ones follows from their ids."""
-    prompts: bool = False
-    """Set to log the prompts, too."""
+    prompts: Literal["none", "text", "features"] | bool = "none"
+    """What is kept of prompts. text: all. features: a keyed hash, and what the predictor computes
+    from the prompt, so that predictors can be trained without texts. ``true`` is an old form of
+    text, ``false`` of none."""
+    prompt_key_file: Path | None = None
+    """A file with the key of these hashes, of at least 16 bytes. Unset: each start has another key,
+    and equal prompts are told as equal within one run only."""
     max_file_bytes: int = Field(default=256 * 1024 * 1024, ge=4096)
     """A file that has grown to this is renamed to FILE.1, FILE.1 to FILE.2, and so on."""
     max_files: int = Field(default=8, ge=1, le=1000)
@@ -56,8 +61,17 @@ class DecisionLogSettings(Section):
     max_waiting: int = Field(default=10_000, ge=1, le=10_000_000)
     """Most decisions that wait to be written; more are dropped and counted."""
 
+    @property
+    def kept(self) -> Literal["none", "text", "features"]:
+        """What is kept of prompts, whichever way the settings say it."""
+        if isinstance(self.prompts, bool):
+            return "text" if self.prompts else "none"
+        return self.prompts
+
     @model_validator(mode="after")
     def _prompts_go_somewhere(self) -> Self:
-        if self.prompts and self.path is None:
+        if self.kept != "none" and self.path is None:
             raise ValueError("prompts is set and path is not; name the file with decision_log.path")
+        if self.prompt_key_file is not None and self.kept != "features":
+            raise ValueError("prompt_key_file is for prompts: features; set this, or leave it out")
         return self

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
+import structlog
 
 from routoo.telemetry.decision_log.header import Setup
+from routoo.telemetry.decision_log.prompts.lines import PromptLines
 from routoo.telemetry.decision_log.record import BatchRecord
 from routoo.telemetry.decision_log.rotating_file import RotatingFile
 from routoo.telemetry.decision_log.sampling import Sampler
@@ -31,11 +33,15 @@ if TYPE_CHECKING:
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
 
+_log = structlog.get_logger("routoo.decision_log")
 _CLOSE_GRACE_S = 5.0
 
 
 class DecisionLog:
     """Takes decisions and reports, from any thread, without waiting.
+
+    Attributes:
+        prompts: what is kept of prompts; its reader is to be set where features are.
 
     Args:
         path: the file of the log.
@@ -55,7 +61,9 @@ class DecisionLog:
         monotonic_s: Callable[[], float] = monotonic,
     ) -> None:
         self._clock_s = clock_s
-        self._prompts = settings.prompts
+        self.prompts = PromptLines.of(settings.kept, settings.prompt_key_file)
+        if isinstance(settings.prompts, bool) and settings.prompts:
+            _log.warning("decision_log.prompts: true is an old form; write prompts: text")
         self._sampler = Sampler(settings.sample_ratio)
         file = RotatingFile(path, settings.max_file_bytes, settings.max_files)
         self._writer = Writer(file, settings.max_waiting, monotonic_s, registry)
@@ -122,7 +130,7 @@ class DecisionLog:
         if rows.size:
             self._writer.put(
                 BatchRecord(
-                    setup, self._now(), rows, requests, prepared, chosen, batch, self._prompts
+                    setup, self._now(), rows, requests, prepared, chosen, batch, self.prompts
                 )
             )
 

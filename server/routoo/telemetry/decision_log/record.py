@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from routoo.routing.decision import Chosen, DecidedBatch, Prepared
+    from routoo.routing.estimates import Estimates
     from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.telemetry.decision_log.header import Setup
+    from routoo.telemetry.decision_log.prompts.lines import PromptLines
     from routoo.telemetry.decision_log.writer import LogHead
 
 ASKED: Final[dict[str, Any]] = {
@@ -53,7 +55,7 @@ class BatchRecord:
         prepared: the input of the choice, of the whole batch.
         chosen: the choice before the money was booked, of the whole batch.
         batch: the decisions, of the whole batch.
-        prompts: whether the prompts are logged, too.
+        prompts: what is kept of the prompts.
     """
 
     setup: Setup
@@ -63,7 +65,7 @@ class BatchRecord:
     prepared: Prepared
     chosen: Chosen
     batch: DecidedBatch
-    prompts: bool
+    prompts: PromptLines
 
     @property
     def heads(self) -> tuple[LogHead, ...]:
@@ -85,8 +87,10 @@ class BatchRecord:
             common = {"batch": self.prepared.ids[0]}
             head = {"kind": "batch", "id": common["batch"], "decisions": len(self.rows)}
             yield orjson.dumps({**head, "constraints": constraints}, option=_LINE)
-        for row in self.rows.tolist():
-            yield orjson.dumps(self._values(row, common), option=_LINE)
+        rows = self.rows.tolist()
+        prompts = self.prompts.fields([self.requests[row].text for row in rows])
+        for row, prompt in zip(rows, prompts, strict=True):
+            yield orjson.dumps(self._values(row, common) | prompt, option=_LINE)
 
     def _values(self, row: int, common: dict[str, Any]) -> dict[str, Any]:
         batch, estimates = self.batch, self.batch.estimates
@@ -134,8 +138,6 @@ class BatchRecord:
         for name, flag in (("degraded", batch.degraded), ("truncated", batch.truncated[row])):
             if flag:
                 values[name] = True
-        if self.prompts:
-            values["prompt"] = request.text
         return values
 
     def _tried(self, row: int) -> dict[str, Any]:
@@ -216,14 +218,14 @@ class BatchRecord:
         if estimates.score_std is not None:
             std = estimates.score_std[row]
             # A joint batch is decided by these, so that replay needs every digit.
-            known["score_std"] = (np.round(std, 4) if self.chosen.joint is None else std).tolist()
+            known["score_std"] = (std.round(4) if self.chosen.joint is None else std).tolist()
         if estimates.evidence is not None:
             known["evidence"] = estimates.evidence[row].tolist()
         if estimates.unsure is not None and estimates.unsure[row]:
             known["unsure"] = True
         if estimates.percentiles is not None and estimates.percentiles[row]:
             known["latency_percentile"] = int(estimates.percentiles[row])
-        return known | self._corrected(row)
+        return known | _learned(estimates, row) | self._corrected(row)
 
     def _corrected(self, row: int) -> dict[str, Any]:
         """Returns what the correction in force has changed, if there is one."""
@@ -238,8 +240,21 @@ class BatchRecord:
         return known
 
 
+def _learned(estimates: Estimates, row: int) -> dict[str, Any]:
+    """Returns which learned scores were in force, and what they were made from."""
+    plain, odds, learned = estimates.plain_scores, estimates.score_odds, estimates.learned
+    if plain is None or odds is None or learned is None:
+        return {}
+    return {
+        "learned": learned.id,
+        "plain_scores": plain[row].tolist(),
+        "score_odds": odds[row].tolist(),
+    }
+
+
 def _cells(flags: BoolArray) -> str:
-    return "".join("01"[cell] for cell in flags.tolist())
+    # Of the bytes 0 and 1, the signs "0" and "1".
+    return (np.ascontiguousarray(flags).view(np.uint8) + np.uint8(ord("0"))).tobytes().decode()
 
 
 def _whole(tokens: FloatArray) -> list[int]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("routoo.decision_log")
 _RETRY_S = 1.0
+_GATHER_S = 0.01
 
 
 class LogHead(Protocol):
@@ -75,6 +76,7 @@ class Writer:
         self._waiting = 0
         self._changed = threading.Condition()
         self._open = True
+        self._closing = threading.Event()
         self._known: set[str] = set()
         self._failed_s: float | None = None
         results = Counter(
@@ -110,6 +112,7 @@ class Writer:
         with self._changed:
             self._open = False
             self._changed.notify()
+        self._closing.set()
         self._thread.join(grace_s)
         return not self._thread.is_alive()
 
@@ -132,6 +135,10 @@ class Writer:
             finally:
                 with self._changed:
                     self._waiting -= item.decisions
+                    has_more = bool(self._queue)
+            if not has_more:
+                # Each waking takes the interpreter from those who decide: a few decisions share one.
+                self._closing.wait(_GATHER_S)
         self._file.close()
 
     def _write(self, item: Item) -> None:

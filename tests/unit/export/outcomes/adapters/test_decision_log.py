@@ -118,6 +118,69 @@ def test_what_does_not_join_is_refused_with_its_line_or_counted(
     assert bad.skipped.total() == 1
 
 
+def changed(log: Path, kind: str, at: int = 0, **values: Any) -> Path:
+    """Changes values of one line of a kind; None takes one out."""
+    lines = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    line = [one for one in lines if one["kind"] == kind][at]
+    line.update(values)
+    log.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in lines))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"setup": "0123456789ab"}, "setup is not in the log"),
+        ({"model": "unknown/model"}, "a model that its pool lacks"),
+        ({"eligible": "11"}, "of another pool than its setup"),
+        ({"eligible": "000"}, "a model that was not eligible"),
+        ({"prices": "1999-01-01"}, "another price version"),
+        ({"propensity": 0.0}, "propensity is not in (0, 1]"),
+        ({"propensity": 1.5}, "propensity is not in (0, 1]"),
+        ({"prompt": None, "features": {"values": "??"}}, "features of the prompt are damaged"),
+        ({"prompt": None, "features": 3}, "features of the prompt are damaged"),
+    ],
+)
+def test_a_decision_that_is_not_of_its_setup_is_refused(
+    log: Path, values: dict[str, Any], reason: str
+) -> None:
+    changed(log, "decision", **values)
+    with pytest.raises(OutcomeError, match=r"log\.jsonl: line \d+: ") as caught:
+        _read(log)
+    assert reason in str(caught.value)
+    found, bad = _read(log, skip=True)
+    assert (len(found["score"]), bad.skipped.total()) == (1, 1)
+
+
+def test_a_report_of_another_tenants_decision_is_refused(log: Path) -> None:
+    changed(log, "outcome", tenant="other")
+    with pytest.raises(OutcomeError, match="another tenant's decision"):
+        _read(log)
+
+
+def test_a_decision_of_unknown_propensity_is_counted_and_left_out(log: Path) -> None:
+    found, bad = _read(changed(log, "decision", propensity=None))
+    assert len(found["score"]) == 1
+    assert bad.notes["decisions whose propensity is not known"] == 1
+
+
+def test_clocks_that_differ_change_nothing_and_are_told(log: Path) -> None:
+    before, _ = _read(log)
+    found, bad = _read(changed(log, "outcome", time="1999-01-01T00:00:00.000Z"))
+    assert found == before
+    (told,) = [one for one in bad.notes if "clocks" in one]
+    assert bad.notes[told] == 1
+
+
+def test_what_decided_and_why_it_is_so_are_columns(log: Path) -> None:
+    found, bad = _read(changed(log, "outcome", reason_code="tests_failed"))
+    assert found["reason_code"] == ["tests_failed", None]
+    assert set(found["predictor"]) == {lines_of(log)[0]["predictor"]}
+    assert not [one for one in bad.notes if one.startswith("versions")]
+    _, bad = _read(changed(log, "decision", predictor="another"))
+    assert bad.notes["versions of predictor that decided"] == 2
+
+
 def test_decisions_without_prompts_name_the_setting(log: Path) -> None:
     lines = [orjson.loads(line) for line in log.read_bytes().splitlines()]
     for line in lines:

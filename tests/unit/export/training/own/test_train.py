@@ -10,8 +10,9 @@ import pytest
 
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
+from routoo.telemetry.decision_log.prompts.lines import PromptLines
 from routoo_export.artifact.own_artifact import write_own_artifact
-from routoo_export.errors import ExportError
+from routoo_export.errors import ExportError, OutcomeError
 from routoo_export.evaluation.own.judge import (
     RECOGNISED,
     SINGLE,
@@ -22,6 +23,11 @@ from routoo_export.evaluation.own.judge import (
     true_costs,
 )
 from routoo_export.graph.table_graph import shrunk_traits
+from routoo_export.outcomes.feature_prompts import (
+    feature_prompt,
+    read_features,
+    require_texts,
+)
 from routoo_export.training.own.choice import SURE, least_gain
 from routoo_export.training.own.fit import Strength
 from routoo_export.training.own.prompt_reader import PromptReader
@@ -53,6 +59,46 @@ def test_hidden_units_tasks_and_traits_are_those_of_the_recogniser(
     ood = parts.ood.ranks(parts.ood.measures(pooled, expected @ parts.recogniser.tasks.T))
     shrunk = shrunk_traits(traits - parts.trait_means, ood)
     np.testing.assert_allclose(found.traits, shrunk, atol=2e-2)
+
+
+def logged_prompts(base: Path, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns what a decision log keeps of prompts instead of their texts."""
+    lines = PromptLines("features", b"k" * 32)
+    lines.reader = PromptReader(load_artifact(base))
+    tokens = lines.reader.encode(texts).input_tokens.tolist()
+    fields = lines.fields(texts)
+    return tuple(
+        feature_prompt(one["features"], length) for one, length in zip(fields, tokens, strict=True)
+    )
+
+
+def test_features_of_a_log_train_as_their_texts_do(base: Path, own_outcomes: Outcomes) -> None:
+    kept = replace(own_outcomes, prompts=logged_prompts(base, own_outcomes.prompts))
+    artifact = load_artifact(base)
+    texts, features = OwnPrompts.read(own_outcomes, artifact), OwnPrompts.read(kept, artifact)
+    for name, atol in (("hidden", 0.02), ("traits", 0.02), ("kinds", 0.02)):
+        np.testing.assert_allclose(
+            getattr(features.features, name), getattr(texts.features, name), atol=atol
+        )
+    np.testing.assert_array_equal(features.input_tokens, texts.input_tokens)
+    by_text, by_features = train_own(texts), train_own(features)
+    shares = by_text.scores.predict(texts.features)
+    np.testing.assert_allclose(by_features.scores.predict(texts.features), shares, atol=0.05)
+
+
+def test_features_of_another_graph_and_mixed_ones_are_refused(
+    base: Path, own_outcomes: Outcomes
+) -> None:
+    prompts = logged_prompts(base, own_outcomes.prompts)
+    with pytest.raises(OutcomeError, match="of one kind"):
+        read_features([*prompts[:3], "a text"], "0" * 64)
+    with pytest.raises(OutcomeError, match="--artifact"):
+        read_features(prompts, "0" * 64)
+    with pytest.raises(OutcomeError, match="damaged"):
+        read_features([prompts[0][:-3]], "0" * 64)
+    with pytest.raises(OutcomeError, match="without --backbone"):
+        require_texts(prompts)
+    assert read_features(["a text"], "0" * 64) is None
 
 
 @pytest.fixture(scope="module")
