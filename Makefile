@@ -100,12 +100,12 @@ breaking: $(BUF) ## Fail when proto/ breaks clients of the last release (the las
 	$(BUF) breaking --against "$$old" || { \
 	  echo "error: proto/ breaks clients that know $$base; docs/reference/deprecation.md says how a field goes" >&2; exit 1; }
 
-bench: $(TEST_STAMP) ## Measure the service against a bare echo server, the selector against HiGHS, budgets, and Envoy
-	@$(BIN)/python benchmarks/service.py
-	@$(BIN)/python benchmarks/selector.py
-	@$(BIN)/python benchmarks/ledger.py
-	@$(BIN)/python benchmarks/online.py
-	@$(BIN)/python benchmarks/envoy.py
+bench: $(TEST_STAMP) ## Measure service, selector, budgets and Envoy, into docs/results/bench.md (ARGS=--quick)
+	@$(BIN)/python benchmarks/service.py --record $(ARGS)
+	@$(BIN)/python benchmarks/selector.py --record $(ARGS)
+	@$(BIN)/python benchmarks/ledger.py --record $(ARGS)
+	@$(BIN)/python benchmarks/online.py --record
+	@$(BIN)/python benchmarks/envoy.py --record $(ARGS)
 
 fuzz: $(TEST_STAMP) ## Send 1,000,000 malformed requests to the API (ARGS="--requests 20000 --seed 7")
 	@PYTHONPATH=tests $(BIN)/python -m fuzz.api $(ARGS)

@@ -11,6 +11,10 @@ that labels have proven, in half of which the model that answers most loses most
 says nothing of it. A false claim is a stream at whose end the policy still answers and its drop is
 above the promise.
 
+With --promotions, candidates that are better and worse than what is in force are judged by logs
+with exploration, as ``routoo-export autopilot`` judges them; worse ones are also put in force by
+force, to see whether the sequential test takes them back.
+
 Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; prints a table, or one object with --json.
 """
 
@@ -27,6 +31,7 @@ from scipy.stats import binom
 from harness.command import data_folder, make_parser, run
 from harness.outcomes.drift import measure_drifts
 from harness.outcomes.held_out import read_held_out
+from harness.outcomes.promotion import measure_promotions, worse_is_taken_back
 from routoo.calibration.guarantee import GRID
 from routoo.calibration.prices import price_grid
 from routoo.selector.guarantee import (
@@ -184,6 +189,10 @@ def measure_drop(population: Population, max_drop: float) -> dict[str, Any]:
 
 def measure_promises(options: Namespace) -> dict[str, Any]:
     """Measures all promises, or one that is watched under drift."""
+    if options.promotions:
+        data = read_held_out(data_folder())
+        forced = worse_is_taken_back(data, options.runs // 5)
+        return measure_promotions(data, options.runs) | forced
     if options.drift:
         data = read_held_out(data_folder())
         return measure_drifts(data, REFERENCE, Promise(0.05, ALPHA), SHARE, options.runs)
@@ -201,9 +210,9 @@ def measure_promises(options: Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     """Prints one table per promise, or the figures under drift one per line."""
-    if "share_of_savings" in result:
+    if "promises" not in result:
         for name, value in result.items():
-            print(f"{name:>30} {value if value is None else format(value, '.4g')}")
+            print(f"{name:>30} {format(value, '.4g') if isinstance(value, float) else value}")
         return
     print(
         f"{result['prompts']:,} prompts, reference {result['reference']},"
@@ -235,7 +244,10 @@ def show(result: dict[str, Any]) -> None:
 def main() -> int:
     parser = make_parser(__doc__)
     parser.add_argument("--drift", action="store_true", help="watch a promise while models drift")
-    parser.add_argument("--runs", type=int, default=1_000, help="streams with --drift (1,000)")
+    parser.add_argument("--promotions", action="store_true", help="cycles of the autopilot")
+    parser.add_argument(
+        "--runs", type=int, default=500, help="streams with --drift, or cycles (500)"
+    )
     return run(parser.parse_args(), measure_promises, show)
 
 

@@ -19,7 +19,9 @@ the best choices seldom fail, which is where the paper's bound favours log-loss.
 many prompts squared loss takes for what log-loss does with one, at the same value; given where the
 value rises with the prompts.
 
-Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; prints a table, or one object with --json.
+values: off-policy values against the truth (``harness/outcomes/logged_values.py``).
+
+Reads the folder in ROUTOO_DATA; prints tables, or one object with --json.
 """
 
 import sys
@@ -35,6 +37,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from harness.command import data_folder, make_parser, run
+from harness.outcomes.logged_values import measure_values
 from routoo.selector.policies.lp import decide
 from routoo_export.backbones.static import StaticBackbone
 from routoo_export.network.network import predict
@@ -66,6 +69,8 @@ EXPLORATION = 0.1
 PREFERENCE = 6.0
 VALIDATION_SHARE = 0.2
 NO_LIMIT = 1.0e9
+LOGS_DRAWN = 200
+QUICK_LOGS = 10
 
 DEFAULT = TrainConfig(members=2, hidden=128, bare_share=0.0, fewer_share=0.0, shrink_groups=0)
 PLAIN = replace(
@@ -307,8 +312,10 @@ def print_objectives(stratum: str, part: dict[str, Any]) -> None:
 
 
 def measure(options: Namespace) -> dict[str, Any]:
-    """Makes both comparisons."""
+    """Makes the comparisons that are asked for."""
     folder = data_folder()
+    if options.only == "values":
+        return {"values": measure_values(folder, QUICK_LOGS if options.quick else LOGS_DRAWN)}
     torch.set_num_threads(1)
     with threadpool_limits(1):
         world = read_world(folder)
@@ -329,8 +336,24 @@ def measure(options: Namespace) -> dict[str, Any]:
     return {"weights": weights, "objectives": objectives}
 
 
+def print_values(rows: list[dict[str, Any]]) -> None:
+    """Prints coverage and widths of off-policy values."""
+    print(
+        f"{'source':17} {'share':>5} {'n':>7} {'figure':9} {'told':>4} {'cover':>6} {'of IPS':>7}"
+    )
+    for row in rows:
+        told = f"{row['told']:4}" + (
+            f" {row['coverage']:6.3f} {row['of_ips']:7.2f}" if row["told"] else ""
+        )
+        place = f"{row['source']:17} {row['explored_share']:5.2f} {row['decisions']:7,}"
+        print(f"{place} {row['figure']:9} {told}")
+
+
 def show(found: dict[str, Any]) -> None:
-    """Prints both comparisons as tables."""
+    """Prints the comparisons as tables."""
+    if "values" in found:
+        print_values(found["values"])
+        return
     print(f"{'log':8} {'prompts':>8} {'method':20} {'value':>7} {'minus unweighted':>18}")
     for row in found["weights"]:
         gain = row["minus_unweighted"]
@@ -345,6 +368,7 @@ def show(found: dict[str, Any]) -> None:
 
 def main() -> int:
     parser = make_parser(__doc__, quick="few seeds and prompts: a minute")
+    parser.add_argument("--only", choices=["values"], help="what is measured; default: the others")
     parser.add_argument("--seeds", type=int, default=10, help="of the full experiment")
     return run(parser.parse_args(), measure, show)
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from harness.agent_traces import MOODS, TTL_S, make_traces, pool_of_agents
 from harness.command import make_parser, run
-from harness.hindsight import Way, best_way, cache_worth, least_bill_usd, turn_costs
+from harness.outcomes.hindsight import Way, best_way, cache_worth, least_bill_usd, turn_costs
 from routoo.config.sections.sessions import SessionSettings
 from routoo.engine.sessions.memory import MemorySessions
 from routoo.engine.sessions.tracker import Sessions
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.agent_traces import Trace
-    from harness.hindsight import Floats
+    from harness.outcomes.hindsight import Floats
     from routoo.routing.pool import Pool
 
     Route = Callable[[Trace, Pool, float], list[int]]

@@ -4,8 +4,8 @@
     python examples/upstream.py --port 8002
 
 It speaks OpenAI's chat completions, streams included, for whatever model is asked, and tells the
-usage of each answer as a provider does. The answers are not worth reading: they say which model was
-asked, and what.
+usage of each answer as a provider does; of its models it lists some. The answers are not worth
+reading: they say which model was asked, and what.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 _NUMBERS = itertools.count(1)
+MODELS = (
+    "meta-llama/llama-3.1-8b-instruct",
+    "deepseek/deepseek-v4-flash",
+    "google/gemini-3.5-flash",
+    "anthropic/claude-opus-4-8",
+)
 LONGEST_BODY_BYTES = 16 * 1024 * 1024
 
 
@@ -26,6 +32,14 @@ class Provider(BaseHTTPRequestHandler):
     """One connection of a caller."""
 
     protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Lists some models; it answers for any other, too."""
+        if self.path.endswith("/models"):
+            listed = [{"id": name, "object": "model", "owned_by": "nobody"} for name in MODELS]
+            self._send(200, {"object": "list", "data": listed})
+        else:
+            self._send(404, {"error": {"message": "no such door", "type": "not_found_error"}})
 
     def do_POST(self) -> None:
         """Answers a chat; any other path is not found."""

@@ -31,7 +31,7 @@ TABS: Final = {
     "how-to": ("How to", ["install", "proxy", "envoy", "client", "your-own-models", "calibration"]),
     "reference": ("Reference", ["commands", "settings", "configuration", "pool", "api", "http"]),
     "explanation": ("Explanation", ["way-of-a-request", "predictor", "policies", "budgets"]),
-    "results": ("Results", ["traffic", "measured"]),
+    "results": ("Results", ["traffic", "bench", "measured"]),
     "repository": ("Repository", ["README"]),
 }
 CARRIED: Final = "repository"

@@ -3,6 +3,7 @@
 ExportError
 ├── OutcomeError      the outcome data do not fit; names file and row
 ├── CatalogueError    the catalogue, or what is said of a new model, does not fit
+├── GradingError      answers cannot be got or graded; names what to do
 ├── CheckpointError   a trained checkpoint is missing or of another shape
 └── ParityError       the exported graph does not compute what was trained
 """
@@ -18,6 +19,10 @@ class OutcomeError(ExportError):
 
 class CatalogueError(ExportError):
     """The catalogue cannot be read, or the evidence for a new model does not fit it."""
+
+
+class GradingError(ExportError):
+    """Answers cannot be had, paid or graded."""
 
 
 class CheckpointError(ExportError):

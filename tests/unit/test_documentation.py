@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,13 @@ def test_the_first_screen_quotes_the_mix_of_traffic(label: str, path: str, decim
     assert cells_of("README.md", label) == [told]
 
 
+def test_the_page_of_benchmarks_is_that_of_their_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    record = importlib.import_module("harness.command.record")
+    folder = record.DEFAULT_FOLDER
+    assert folder.with_suffix(".md").read_text(encoding="utf-8") == record.page(folder)
+
+
 def test_the_first_file_fits_two_screens() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
 
@@ -142,6 +150,35 @@ def test_links_lead_to_files(document: Path) -> None:
         assert there.exists(), link
         if anchor and there.suffix == ".md":
             assert anchor in anchors_of(there), link
+
+
+def test_every_page_is_reached_from_the_first_one() -> None:
+    reached: set[Path] = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached or page.suffix != ".md" or not page.is_file():
+            continue
+        reached.add(page)
+        links = [link.partition("#")[0] for link in links_of(page)]
+        waiting += [(page.parent / link).resolve() for link in links if link]
+    assert [page for page in (ROOT / "docs").rglob("*.md") if page not in reached] == []
+
+
+@pytest.mark.parametrize("folder", ["server", "export", "deploy", "examples", "proto", "tests"])
+def test_the_code_names_pages_that_there_are(folder: str) -> None:
+    texts = [
+        path
+        for ending in ("*.py", "*.yaml", "*.proto", "*.html", "*.md")
+        for path in (ROOT / folder).rglob(ending)
+        if "prompts" not in path.parts
+    ]
+    named = {
+        (str(path.relative_to(ROOT)), page)
+        for path in texts
+        for page in re.findall(r"\bdocs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
+    }
+    assert [(path, page) for path, page in sorted(named) if not (ROOT / page).is_file()] == []
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ EXPORT_FLOORS = (
     {"graph"},
     {"network", "recogniser", "tokenizers"},
     {"backbones"},
-    {"catalogue"},
+    {"catalogue", "grading"},
     {"outcomes"},
     {"errors", "progress", ""},
 )

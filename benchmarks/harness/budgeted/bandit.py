@@ -93,7 +93,7 @@ def read_bandit(data: Path) -> BanditStream:
 
     return BanditStream(
         scores=round_scores(np.concatenate([part.scores for part in parts])[:, columns]),
-        costs_usd=costs_usd_of(pool, inputs, tokens.astype(np.float64)),
+        costs_usd=costs_usd_of(pool, inputs, tokens.astype(np.float64), None),
         true_scores=figures("score"),
         true_costs_usd=figures("cost"),
         sample=PricedSample(

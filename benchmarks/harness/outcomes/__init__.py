@@ -1,1 +1,1 @@
-"""Benchmarks on real outcomes: what is held out, promises under drift, promotions."""
+"""Benchmarks on outcomes that are known whole: hindsight, logs of choices, drift, promotions."""

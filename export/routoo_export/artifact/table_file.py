@@ -89,12 +89,21 @@ def write_next_version(artifact: Artifact, table: ModelTable) -> Path:
     parent = folder.absolute().parent
     numbers = [int(one.name) for one in parent.iterdir() if one.name.isdigit()]
     target = parent / str(max(numbers) + 1)
+    write_version(artifact, table, target)
+    return target
+
+
+def write_version(artifact: Artifact, table: ModelTable, target: Path) -> None:
+    """Copy an artifact with another table to a folder, whole or not at all.
+
+    Raises:
+        ExportError: the files cannot be written, or the table has a figure that cannot be.
+    """
     with scratch_folder(target) as build:
         for name in (MANIFEST, *artifact.manifest.files):
-            shutil.copy2(folder / name, build / name)
+            shutil.copy2(artifact.folder / name, build / name)
         _save(build / TABLE, table, artifact)
         replace_folder(build, target)
-    return target
 
 
 def _save(path: Path, table: ModelTable, artifact: Artifact) -> None:

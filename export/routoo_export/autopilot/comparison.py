@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import orjson
 
 from routoo.errors import RoutooError
 from routoo.predictor.base import Predictor
@@ -51,7 +52,7 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutLog:
-    """The decisions of a log whose prompts no candidate is trained on.
+    """The decisions of the predictor in force whose prompts no candidate is trained on.
 
     Attributes:
         log: These decisions, and all reports.
@@ -62,8 +63,13 @@ class HeldOutLog:
     extras: LineExtras
 
     @classmethod
-    def read(cls, paths: list[Path]) -> "HeldOutLog":
+    def read(cls, paths: list[Path], in_force: str) -> "HeldOutLog":
         """Read logs, the oldest file first.
+
+        Args:
+            paths: The files.
+            in_force: Version of the predictor in force: a candidate has to beat what is decided
+                now, not what was decided before.
 
         Raises:
             ExportError: a file cannot be read, or the log has no prompts.
@@ -78,19 +84,38 @@ class HeldOutLog:
                 "the decision log has no prompts, which a predictor is trained on; set"
                 " decision_log.prompts from now on"
             )
-        return cls(replace(log, decisions=cls._kept(log, extras)), extras)
+        ids = _decided_by(paths, in_force)
+        return cls(replace(log, decisions=cls._kept(log, extras, ids)), extras)
 
     @staticmethod
-    def _kept(log: LogContents, extras: LineExtras) -> list[Logged]:
+    def _kept(log: LogContents, extras: LineExtras, ids: set[str]) -> list[Logged]:
         kept = []
         for one in log.decisions:
             texts = [extras.prompts.get(name, "") for name in one.ids]
             buckets = assign_buckets(texts, [None] * len(texts))
-            is_out = ~np.isin(buckets, list(TRAINED)) & np.array([bool(text) for text in texts])
+            is_known = [
+                bool(text) and name in ids for text, name in zip(texts, one.ids, strict=True)
+            ]
+            is_out = ~np.isin(buckets, list(TRAINED)) & np.array(is_known)
             rows = np.flatnonzero(is_out)
             if len(rows):
                 kept.append(one.take(rows))
         return kept
+
+
+def _decided_by(paths: list[Path], version: str) -> set[str]:
+    """The ids of the decisions that a predictor's version made; damaged lines are passed over."""
+    found = set()
+    for path in paths:
+        with path.open("rb") as lines:
+            for line in lines:
+                try:
+                    values = orjson.loads(line)
+                    if values["kind"] == "decision" and values["predictor"] == version:
+                        found.add(str(values["id"]))
+                except (orjson.JSONDecodeError, KeyError, TypeError):
+                    continue
+    return found
 
 
 def compare(
@@ -115,7 +140,9 @@ def compare(
     """
     log = held_out.log
     if not log.decisions:
-        return Gain(0, 0, 0.0, refusal="no decision of the log is held out; log more of them")
+        return Gain(
+            0, 0, 0.0, refusal="no decision of the predictor in force is held out; log more"
+        )
     if price is None:
         price = float(np.median(np.concatenate([one.prices for one in log.decisions])))
 

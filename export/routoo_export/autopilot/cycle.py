@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from routoo.client.errors import RouterError
 from routoo.client.sync import RouterClient
 from routoo.config.loading import load_settings
 from routoo.config.settings import Settings
@@ -19,7 +20,7 @@ from routoo.routing.pool import load_pool
 from routoo.selector.policies import POLICIES
 from routoo.server.assembly import load_components
 from routoo.telemetry.decision_log.otherwise import Alternative, OtherPolicy, OtherService
-from routoo.v1.trials_pb2 import Experiment
+from routoo.v1.info_pb2 import GetInfoResponse
 from routoo_export.artifact.replace_folder import replace_folder, scratch_folder
 from routoo_export.autopilot.candidate import convert_logs, train_candidate
 from routoo_export.autopilot.comparison import Gain, HeldOutLog, compare
@@ -155,8 +156,8 @@ class Autopilot:
         )
 
     def _shadow(self, state: AutopilotState) -> AutopilotReport:
-        found = self._experiment()
-        if found is None or found.candidate != state.candidate:
+        found = self._info().experiment
+        if found.candidate != state.candidate:
             return AutopilotReport(
                 "waits", f"waits for the service to load candidate {state.candidate}"
             )
@@ -167,7 +168,8 @@ class Autopilot:
                 "waits", f"waits: {shadow.decisions:,} decisions in shadow so far", figures
             )
         more = shadow.candidate_mean_cost_usd / max(shadow.mean_cost_usd, 1e-12) - 1.0
-        cost_margin = 0.0 if self._settings.experiment is None else _cost_margin(self._settings)
+        experiment = self._settings.experiment
+        cost_margin = 0.0 if experiment is None else experiment.cost_margin
         fault = ""
         if shadow.failed > MOST_FAILED * shadow.decisions:
             fault = f"it failed in {shadow.failed:,} of {shadow.decisions:,} decisions"
@@ -207,14 +209,18 @@ class Autopilot:
         )
 
     def _watch(self, state: AutopilotState) -> AutopilotReport:
-        found = self._experiment()
-        if found is None or found.candidate != state.before_version:
+        info = self._info()
+        found = info.experiment
+        if found.candidate != state.before_version:
             return AutopilotReport(
                 "waits", f"waits for the service to load {state.candidate}; its log says why not"
             )
         graded = found.control.graded + found.candidate_arm.graded
         figures = {"candidate": state.candidate, "graded": graded, "verdict": found.verdict}
-        if found.verdict == "better":
+        # At equal cost: what a better score may cost more is what the price in force says.
+        price, margin = info.shadow_price, self._terms.margin
+        gained = found.score_difference.low - price * found.cost_difference_usd.high
+        if found.verdict == "better" or gained > margin:
             return self._roll_back(state, "as the version before proved better")
         if found.verdict == "not yet" and graded < self._terms.most_watched:
             low, high = found.score_difference.low, found.score_difference.high
@@ -246,7 +252,7 @@ class Autopilot:
         settings = self._settings
         artifact = load_artifact(folder)
         instead: Alternative = OtherPolicy(settings.policy.name)
-        if not settings.budgets:
+        if all(one.is_apart for one in settings.budgets):  # no budget sets the price
             # The price that keeps to the same mean cost by the candidate's own predictions.
             plain = settings.model_copy(update={"experiment": None})
             parts = load_components(plain, artifact)
@@ -255,7 +261,10 @@ class Autopilot:
                 policies.in_force, parts.pool, parts.price, str(self._config), policies.unsure
             )
         predictor = in_process(settings.predictor, artifact)
-        return compare(HeldOutLog.read(logs), predictor, instead)
+        pool = load_pool(settings.pool)
+        now = load_artifact(find_artifact(settings.predictor.artifact))
+        in_force = now.version_for(pool.predictor_names)
+        return compare(HeldOutLog.read(logs, in_force), predictor, instead)
 
     def _logs(self) -> list[Path]:
         path = self._settings.decision_log.path
@@ -269,14 +278,13 @@ class Autopilot:
             raise ExportError(f"{path}: no such decision log; let the service decide first")
         return found
 
-    def _experiment(self) -> Experiment | None:
-        """Ask the service what it tries now."""
+    def _info(self) -> GetInfoResponse:
+        """Ask the service what it tries now, and at which price it decides."""
         try:
             with RouterClient(self._address) as client:
-                info = client.info()
-        except RoutooError as error:
+                return client.info()
+        except RouterError as error:
             raise ExportError(f"the service at {self._address}: {error}") from error
-        return info.experiment if info.HasField("experiment") else None
 
     def _try(self, folder: Path) -> None:
         """Put a version where the service looks for a candidate; the only one there."""
@@ -319,10 +327,6 @@ def _places(settings: Settings) -> tuple[Path, Path]:
     if not settings.reload.watch:
         raise ExportError("reload.watch has to be true, so that the service follows new versions")
     return artifact, Path(experiment.candidate)
-
-
-def _cost_margin(settings: Settings) -> float:
-    return 0.0 if settings.experiment is None else settings.experiment.cost_margin
 
 
 def _copy(source: Path, target: Path) -> None:

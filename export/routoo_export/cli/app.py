@@ -11,6 +11,8 @@ from routoo_export.cli.catalogue import catalogue_app
 from routoo_export.cli.data import data_app
 from routoo_export.cli.evaluate import evaluate_checkpoint
 from routoo_export.cli.export import export
+from routoo_export.cli.grade import grade
+from routoo_export.cli.hub import pull, push
 from routoo_export.cli.onboard import onboard
 from routoo_export.cli.onboard_checkpoint import onboard_checkpoint
 from routoo_export.cli.recogniser import recogniser_app
@@ -33,8 +35,11 @@ app.command(name="evaluate")(evaluate_checkpoint)
 app.command(name="reproduce")(reproduce_paper)
 app.command()(export)
 app.command(name="repository")(repository_config)
+app.command()(grade)
 app.command()(onboard)
 app.command(name="onboard-checkpoint")(onboard_checkpoint)
+app.command()(push)
+app.command()(pull)
 app.command()(autopilot)
 app.add_typer(data_app, name="data")
 app.add_typer(catalogue_app, name="catalogue")

@@ -1,6 +1,7 @@
 """Options, threads, progress and output that the commands share."""
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,9 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from threadpoolctl import threadpool_limits
 
+from routoo.cli.output.render import Facts, show
 from routoo_export.progress import Advance
 
 Data = Annotated[
@@ -28,7 +29,9 @@ Data = Annotated[
 CheckpointFolder = Annotated[Path, typer.Option(help="Folder of the trained checkpoint.")]
 Repository = Annotated[Path, typer.Option(help="Triton model repository to write into.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads; results may depend on it.")]
+Threads = Annotated[
+    int, typer.Option(min=1, max=1024, help="CPU threads; results may depend on it.")
+]
 
 DEFAULT_CHECKPOINT: Final = Path("artifacts/predictor")
 DEFAULT_REPOSITORY: Final = Path("model_repository")
@@ -42,17 +45,11 @@ def use_threads(threads: int) -> None:
 
 
 def print_result(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print one JSON object, or a table of the same figures."""
+    """Print one JSON object, or the same figures, a line each."""
     if as_json:
         typer.echo(json.dumps(result))
         return
-    table = Table(show_header=False)
-    # A name or a path that is cut tells nothing: what is too long goes on in the next line.
-    for _ in range(2):
-        table.add_column(overflow="fold")
-    for name, value in _flat("", result):
-        table.add_row(name, value)
-    Console().print(table)
+    show([Facts(_flat("", result))], sys.stdout)
 
 
 def _flat(prefix: str, value: object) -> list[tuple[str, str]]:

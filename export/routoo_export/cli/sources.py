@@ -1,22 +1,25 @@
 """``routoo-export data sources`` and ``data overlaps``: the registry of outcome sources."""
 
+import sys
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow.parquet as pq
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from routoo.cli.output.render import Column, Row, TextTable, show
 from routoo_export.cli.common import AsJson, Data, print_result
 from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.kinds import TASK_KINDS
 from routoo_export.outcomes.overlaps import find_overlaps
 from routoo_export.outcomes.registry import SourceEntry, registry
 from routoo_export.outcomes.sources import read_source, split_together
+
+# Further columns give way where a terminal is narrow.
+_ALWAYS_SHOWN: Final = 3
 
 
 def list_sources(data: Data, *, as_json: AsJson = False) -> None:
@@ -125,9 +128,8 @@ def _in_short(kinds: Collection[str], most: int = 2) -> str:
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    table = Table(box=None, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+    columns = [
+        Column(name, optional=number >= _ALWAYS_SHOWN) for number, name in enumerate(rows[0])
+    ]
+    cells = [Row([str(value) for value in row.values()]) for row in rows]
+    show([TextTable(columns, cells)], sys.stdout)

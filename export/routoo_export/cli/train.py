@@ -20,6 +20,7 @@ from routoo_export.cli.common import (
     use_threads,
 )
 from routoo_export.cli.evaluate import judge_checkpoint, judge_on_own
+from routoo_export.cli.train_logged import is_logged, train_on_log
 from routoo_export.cli.train_own import OWN_REPOSITORY, train_on_own
 from routoo_export.training.checkpoint import save_checkpoint
 from routoo_export.training.heads.train import TrainConfig
@@ -135,6 +136,15 @@ def train(  # noqa: PLR0913 - one parameter per option
     With --backbone, a network is trained instead, and a checkpoint is written.
     """
     use_threads(threads)
+    if (
+        backbone is None
+        and outcomes
+        and log_method is None
+        and objective == "log-loss"
+        and (is_logged(outcomes))
+    ):
+        train_on_log(outcomes, repository, artifact=artifact, as_json=as_json)
+        return
     if backbone is None and _only_rows(outcomes, objective, log_method):
         train_on_own(
             outcomes or [],

@@ -17,6 +17,7 @@ from routoo.cli.commands.escalate import escalate
 from routoo.cli.commands.experiment import experiment
 from routoo.cli.commands.health import health
 from routoo.cli.commands.init.command import init
+from routoo.cli.commands.learning import learning
 from routoo.cli.commands.log import explain, tail
 from routoo.cli.commands.money import budgets, report
 from routoo.cli.commands.pareto import pareto
@@ -128,6 +129,7 @@ app.command()(with_connection(models))
 app.command()(with_connection(info))
 app.command()(with_connection(health))
 app.command()(with_connection(experiment))
+app.command()(with_connection(learning))
 app.command()(with_connection(budgets))
 app.command()(with_connection(report))
 app.command()(spend)

@@ -47,6 +47,8 @@ def run(
         if isinstance(stream, TextIOWrapper):
             # A terminal that cannot show a character must not end the command.
             stream.reconfigure(errors="backslashreplace")
+    # gRPC's core would print lines of its own before ours.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if completes(name) in os.environ:
         shells.completion_init()  # type: ignore[attr-defined] # typer names no exports
     caught: tuple[type[Exception], ...] = (*known, typer.TyperException, ModuleNotFoundError)

@@ -50,6 +50,7 @@ FILE_SETTINGS = (
     "corrections.path",
     "decision_log.path",
     "decision_log.prompt_key_file",
+    "learning.path",
     "ledger.journal",
     "policy.cascade",
     "policy.guarantee.labels",

@@ -16,6 +16,7 @@ from routoo.config.sections.budget import BudgetSettings, LedgerSettings, distin
 from routoo.config.sections.corrections import CorrectionSettings
 from routoo.config.sections.health import HealthSettings
 from routoo.config.sections.http import HttpSettings
+from routoo.config.sections.learning import LearningSettings
 from routoo.config.sections.observability import DecisionLogSettings, TracingSettings
 from routoo.config.sections.operations import (
     OverloadSettings,
@@ -118,6 +119,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     outcomes: OutcomeSettings = OutcomeSettings()
     corrections: CorrectionSettings = CorrectionSettings()
+    learning: LearningSettings = LearningSettings()
     health: HealthSettings = HealthSettings()
     sessions: SessionSettings = SessionSettings()
     batching: BatchingSettings = BatchingSettings()

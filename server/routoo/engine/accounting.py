@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from routoo.engine.corrections.learner import ScoreLayout
 from routoo.engine.sessions.tracker import NO_SESSIONS, Sessions
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from routoo.budget.ledger import BudgetState
     from routoo.engine.booking.single import BudgetBooking
     from routoo.engine.corrections.corrector import Corrector
+    from routoo.engine.corrections.learner import Learner, LearningState
     from routoo.engine.exploring.explorer import Explorer
     from routoo.engine.health.tracker import ProviderHealth
     from routoo.engine.limits.choice import ProviderLimits
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from routoo.pricing.presets import PresetPrices
     from routoo.pricing.prices import Pricing
     from routoo.routing.arms.limit_rows import LimitState
+    from routoo.routing.corrections.scores.table import ModelAbility
+    from routoo.routing.corrections.table import Layout
     from routoo.selector.lp.presets import PresetPoint
 
 
@@ -47,6 +51,7 @@ class Accounting:
             does.
         worker: the number of this process among the workers of a service.
         presets: the prices of the policies that are points of a curve; None: there are none.
+        learner: learns scores from these reports; None: they are taken as they are predicted.
     """
 
     pricing: Pricing
@@ -61,6 +66,7 @@ class Accounting:
     explorer: Explorer | None = None
     worker: int = 0
     presets: PresetPrices | None = None
+    learner: Learner | None = None
 
     def price(self, policy: str, tenant: str) -> tuple[float, tuple[str, ...]]:
         """Returns a tenant's price by a policy, in score per USD, and the constraints behind it."""
@@ -104,6 +110,14 @@ class Accounting:
         """Returns the limits of providers, in the order of the pool's rows, and their use."""
         return [] if self.limits is None else self.limits.states()
 
+    def learned(self, layout: Layout) -> list[ModelAbility] | None:
+        """Returns what was learned of each model's scores; None: no scores are learned."""
+        return None if self.learner is None else self.learner.of_models(ScoreLayout(*layout[:3]))
+
+    def learning(self, layout: Layout) -> LearningState | None:
+        """Returns the state of the learned scores; None: no scores are learned."""
+        return None if self.learner is None else self.learner.state(ScoreLayout(*layout[:3]))
+
     def close(self) -> None:
         """Stops the updates of the prices and the corrections, then closes the books."""
         self.pricing.close()
@@ -111,6 +125,8 @@ class Accounting:
             self.explorer.purse.close()
         if self.corrector is not None:
             self.corrector.close()
+        if self.learner is not None:
+            self.learner.close()
         if self.spending is not None:
             self.spending.ledger.close()
         self.sessions.close()

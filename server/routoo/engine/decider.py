@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.engine.booking.batches import BatchBooking
+from routoo.engine.corrections.estimating import Estimating
 from routoo.engine.fallbacks import Fallbacks
 from routoo.engine.joint_parts import batch_decision, kept_parts
 from routoo.engine.limits.choice import lost_limits
 from routoo.errors import NoEligibleModelError
 from routoo.pricing.prices import Observed, budget_constraint
 from routoo.routing.constraints import narrow, numbers_of
-from routoo.routing.corrections.percentiles import at_percentiles
-from routoo.routing.corrections.table import Layout
 from routoo.routing.decision import (
     BatchDecision,
     BatchFrontier,
@@ -33,10 +32,9 @@ from routoo.routing.decision import (
     Timing,
     Versions,
 )
-from routoo.routing.estimates import estimates_of
 from routoo.routing.joint import frontier_of, solve_jointly
 from routoo.routing.money.affordable import affordable_output_tokens
-from routoo.routing.sessions.stay import chosen_by, in_turn, turns_of
+from routoo.routing.sessions.stay import in_turn, turns_of
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import reasons
 from routoo.selector.reason import Reason
@@ -52,19 +50,17 @@ if TYPE_CHECKING:
     from routoo.errors import RoutooError
     from routoo.predictor.base import Predictor
     from routoo.routing.decision import Predicted
-    from routoo.routing.estimates import Estimates
     from routoo.routing.joint import JointConstraints
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
-    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
+    from routoo.routing.sessions.stay import SessionTurns
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.policies.base import Policy
     from routoo.telemetry.decision_log.log import Recorder
     from routoo.telemetry.metrics import Metrics
 
-NANO_PER_S = 1_000_000_000
-"""In a second."""
 # Solutions of a batch: one more when other requests took its money while it was solved.
 _SOLUTIONS = 2
 
@@ -100,9 +96,7 @@ class Decider:
         self._versions = Versions(predictor.version, policies.version)
         self._pool = pool
         columns = pool.columns_in(predictor.models)
-        every = np.arange(len(columns))
-        # Most predictors answer for the pool's models; a slice of their figures is no copy.
-        self._columns = slice(len(columns)) if np.array_equal(columns, every) else columns
+        self._estimates = Estimating(pool, columns, predictor.version, policies, accounting)
         self._policies = policies
         self._fallbacks = Fallbacks.of(pool, policies.fallbacks)
         self._pricing = accounting.pricing
@@ -115,8 +109,6 @@ class Decider:
         self._spending = None if spending is None or spending.is_apart else spending
         self._explorer = accounting.explorer
         self._decisions = accounting.decisions
-        self._corrector = accounting.corrector
-        self._clock_ns = accounting.clock_ns
         self._sessions = accounting.sessions
         self._health = accounting.health
         self._limits = accounting.limits
@@ -282,27 +274,6 @@ class Decider:
         if self._spending is not None:
             self._spending.release(ids)
 
-    def _estimates(self, predicted: Predicted) -> Estimates:
-        prediction, factors = predicted.prediction, None
-        if self._corrector is not None:
-            version = prediction.version or self._versions.predictor
-            pool = self._pool
-            layout = Layout(version, pool.names, prediction.task_names, pool.declared)
-            factors = self._corrector.in_force.get(layout) or self._corrector.factors(layout)
-        estimates = estimates_of(
-            prediction,
-            predicted.requests,
-            self._pool,
-            self._columns,
-            self._clock_ns() // NANO_PER_S,
-            factors,
-        )
-        usual, requests = self._policies.latency_percentile, predicted.requests
-        if usual or any(one.latency_percentile for one in requests):
-            estimates = at_percentiles(estimates, requests, self._pool.names, factors, usual)
-        unsure = self._policies.unsure
-        return estimates if unsure is None else unsure.marked(estimates)
-
     def _prepare(self, predicted: Predicted, *, is_dry: bool = False) -> Prepared:
         requests = predicted.requests
         estimates = self._estimates(predicted)
@@ -360,7 +331,7 @@ class Decider:
         names = [request.policy for request in requests]
         if names.count(names[0]) == len(names):
             policy = self._policies.named[names[0]]
-            choice, codes, turns = chosen_by(policy, case, prepared.turns)
+            choice, codes, turns = _chosen_by(policy, case, prepared.turns)
             everything = np.ones(len(names), np.bool_)
             if not again:
                 self._compare(policy, prepared, choice, everything)
@@ -375,7 +346,7 @@ class Decider:
         for name in set(names):
             policy = self._policies.named[name]
             rows = np.array([one == name for one in names])
-            chosen, why, after = chosen_by(policy, case, prepared.turns)
+            chosen, why, after = _chosen_by(policy, case, prepared.turns)
             choice[rows] = chosen[rows]
             codes[rows] = why[rows]
             priced[rows] = policy.at_price
@@ -558,6 +529,15 @@ class Decider:
             request.answers,
             longest_of_fallbacks,
         )
+
+
+def _chosen_by(
+    policy: Policy, case: Case, turns: SessionTurns | None
+) -> tuple[IndexArray, ReasonArray, SessionTurns | None]:
+    if turns is not None:
+        return turns.chosen_by(policy)
+    choice = policy.choose(case)
+    return choice, policy.explain(case, choice), None
 
 
 def _chosen(figures: FloatArray, choice: IndexArray) -> list[float]:

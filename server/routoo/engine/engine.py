@@ -393,6 +393,7 @@ class Engine:
             price_set_by=self.accounting.price(self.policies.in_force.name, "")[1],
             limits=self.accounting.limit_states(),
             presets=self.accounting.preset_points,
+            learned=self.accounting.learned(self._layout),
         )
 
     def corrections(self) -> list[ModelCorrection] | None:
@@ -431,6 +432,7 @@ class Engine:
             health=self.health(),
             trials=self.trials,
             presets=self.accounting.preset_points,
+            learning=self.accounting.learning(self._layout),
         )
 
     def _factors_in_force(self) -> Factors | None:

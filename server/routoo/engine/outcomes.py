@@ -9,6 +9,7 @@ from routoo.budget.ledger import Settled
 from routoo.budget.terms import one_nano_usd
 from routoo.engine.booking.report_bound import CappedReport
 from routoo.engine.corrections.corrector import ToldAnswer
+from routoo.engine.corrections.learner import ToldScore
 from routoo.engine.open_decisions import made_for
 from routoo.errors import InvalidRequestError, RoutooError
 from routoo.routing.health.failures import Cause
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from routoo.budget.ledger import Ledger
     from routoo.engine.booking.report_bound import ReportBound
     from routoo.engine.corrections.corrector import Corrector
+    from routoo.engine.corrections.learner import Learner
     from routoo.engine.health.tracker import ProviderHealth
     from routoo.engine.limits.guard import LimitGuard
     from routoo.engine.open_decisions import OpenDecisions
@@ -51,6 +53,7 @@ class OutcomeSettlement:
         health: learns who fails; None: nobody does.
         bound: bounds what a report may book.
         limits: counts the use of providers' limits; None: there are none.
+        learner: learns scores from what is reported; None: nothing does.
 
     Attributes:
         on_capped: called with each report that told more than is booked.
@@ -72,6 +75,7 @@ class OutcomeSettlement:
         *,
         bound: ReportBound,
         limits: LimitGuard | None = None,
+        learner: Learner | None = None,
     ) -> None:
         self.on_capped: Callable[[CappedReport], None] = lambda _: None
         self.on_outcome: Callable[[OutcomeReport, Decision, float | None], None] | None = None
@@ -86,6 +90,7 @@ class OutcomeSettlement:
         self._sessions = sessions
         self._health = health
         self._limits = limits
+        self._learner = learner
 
     def report(self, outcome: OutcomeReport) -> ReportResult:
         """Books an outcome.
@@ -300,6 +305,9 @@ class OutcomeSettlement:
             self._counts.scored.labels(*labels).inc()
             self._counts.reported_score.labels(*labels).inc(outcome.score)
             self._counts.predicted_score.labels(*labels).inc(predicted)
+            if self._learner is not None:
+                confined = outcome.tenant is not None
+                self._learner.told.append(ToldScore(decision, column, outcome.score, confined))
         if cost_usd is not None and outcome.estimated:
             self._counts.estimated_cost.labels(model).inc(cost_usd)
         if cost_usd is not None and self._settled is not None:

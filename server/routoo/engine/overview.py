@@ -10,8 +10,10 @@ from routoo.engine.trials.split import Trials
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from routoo.engine.corrections.learner import LearningState
     from routoo.routing.arms.limit_rows import LimitState
     from routoo.routing.corrections.factors import Factors
+    from routoo.routing.corrections.scores.table import ModelAbility
     from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.health.overview import HealthOverview
     from routoo.routing.money.operating_point import CurvePoint
@@ -38,6 +40,7 @@ class ModelsOverview:
         health: the health of models and providers; None: nobody watches it.
         limits: the limits of providers, in the order of the pool's rows.
         presets: the points of the curve that have a name, the cheapest first.
+        learned: [m], what was learned of each model's scores; None: nothing is.
     """
 
     pool: Pool
@@ -53,6 +56,7 @@ class ModelsOverview:
     health: HealthOverview | None = None
     limits: Sequence[LimitState] = ()
     presets: Sequence[PresetPoint] = ()
+    learned: Sequence[ModelAbility] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class EngineInfo:
         health: the health of models and providers; None: nobody watches it.
         trials: an experiment, and the watch on a promise.
         presets: the points of the curve that have a name, the cheapest first.
+        learning: the learned scores in force; None: none are learned.
     """
 
     predictor_version: str
@@ -106,6 +111,7 @@ class EngineInfo:
     corrections: CorrectionsInfo | None = None
     health: HealthOverview | None = None
     presets: Sequence[PresetPoint] = ()
+    learning: LearningState | None = None
     trials: Trials = field(default_factory=Trials)
 
 

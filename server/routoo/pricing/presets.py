@@ -70,7 +70,12 @@ class PresetPrices:
             prices: float64 [n], score per USD.
             set_by: [n], the constraints that each price comes from.
         """
-        if not any(one in self._prices for one in policies):
-            return prices, set_by
+        n, first = len(policies), policies[0]
+        if policies.count(first) == n:
+            if first not in self._prices:
+                return prices, set_by
+            if set_by.count(set_by[0]) == n and (prices == prices[0]).all():  # one tenant, mostly
+                price, names = self.of(first, prices.item(0), set_by[0])
+                return np.full(n, price), [names] * n
         found = [self.of(*row) for row in zip(policies, prices.tolist(), set_by, strict=True)]
         return np.array([price for price, _ in found], np.float64), [names for _, names in found]

@@ -9,6 +9,7 @@ import numpy as np
 
 from routoo.predictor.token_count import count_tokens
 from routoo.routing.corrections.factors import corrected_tokens
+from routoo.routing.corrections.scores.rows import learned_rows
 from routoo.routing.media import MediaAmounts
 from routoo.selector.policies.lp import round_scores
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from routoo.predictor.base import Prediction
     from routoo.routing.corrections.factors import Factors
+    from routoo.routing.corrections.scores.in_force import LearnedScores
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
 
@@ -71,6 +73,10 @@ class Estimates:
             None: no request names one.
         percentile_factors: [n, m], by which latencies are multiplied for that; None: all are 1.
         correction: the factors in force, of which those are rows; None: all are 1.
+        plain_scores: [n, m], the scores as predicted, where others were learned; else None.
+        plain_std: [n, m], the same of ``score_std``.
+        score_odds: [n, m], by which the odds of ``plain_scores`` are multiplied.
+        learned: the learned scores in force, of which those are rows; None: they change nothing.
     """
 
     scores: NDArray[np.float64]
@@ -97,6 +103,10 @@ class Estimates:
     percentiles: NDArray[np.int64] | None = None
     percentile_factors: NDArray[np.float64] | None = None
     correction: Factors | None = None
+    plain_scores: NDArray[np.float64] | None = None
+    plain_std: NDArray[np.float64] | None = None
+    score_odds: NDArray[np.float64] | None = None
+    learned: LearnedScores | None = None
 
     @property
     def reserved_usd(self) -> NDArray[np.float64]:
@@ -136,6 +146,7 @@ def estimates_of(
     columns: NDArray[np.intp] | slice,
     priced_s: int | None,
     factors: Factors | None = None,
+    learned: LearnedScores | None = None,
 ) -> Estimates:
     """Turns a prediction into the pool's estimates.
 
@@ -152,6 +163,7 @@ def estimates_of(
             week.
         factors: correct predicted lengths and latencies, of the pool's models and the
             prediction's kinds of task; None: nothing is corrected, nor learned from the answers.
+        learned: changes predicted scores, of the same models and kinds; None: nothing does.
     """
     if pool.arms is None:
         scores = round_scores(prediction.scores[:, columns])
@@ -162,6 +174,12 @@ def estimates_of(
         rows = prediction.output_tokens[:, columns].astype(np.float64)
         output_tokens = np.rint(pool.arms.offsets.tokens(rows))
     tasks = None if prediction.tasks is None else prediction.tasks.argmax(axis=1).astype(np.int64)
+    std = None
+    if prediction.score_std is not None:
+        std = prediction.score_std[:, columns].astype(np.float64)
+    told: dict[str, Any] = {"scores": scores, "score_std": std}
+    if learned is not None and not learned.changes_nothing:
+        told = learned_rows(scores, std, tasks, [one.tenant for one in requests], learned)
     plain_tokens = limits = length_factors = latency_factors = first_factors = None
     if factors is not None:
         plain_tokens, limits = output_tokens, np.full(len(requests), np.inf)
@@ -181,18 +199,13 @@ def estimates_of(
         output_tokens *= answers_of(requests)
     input_tokens, most_inputs = _input_tokens(prediction.input_tokens, requests, asking, pool)
     return Estimates(
-        scores=scores,
+        **told,
         output_tokens=output_tokens,
         costs_usd=costs_usd_of(pool, input_tokens, output_tokens, priced_s),
         latencies_ms=latencies_ms,
         input_tokens=input_tokens,
         most_input_tokens=most_inputs,
         most_usd=most_usd_of(pool, requests, most_inputs, output_tokens, priced_s),
-        score_std=(
-            None
-            if prediction.score_std is None
-            else prediction.score_std[:, columns].astype(np.float64)
-        ),
         evidence=_hundredths(prediction.evidence, columns),
         averages=_hundredths(prediction.averages, columns),
         ood=None if prediction.ood is None else round_scores(prediction.ood),

@@ -26,7 +26,7 @@ from routoo.engine.outcomes import OutcomeSettlement
 from routoo.errors import ConfigError
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import FixedPricing
-from routoo.server.corrections import open_corrector
+from routoo.server.corrections import open_corrector, open_learner
 from routoo.server.exploration import open_explorer
 from routoo.server.provider_health import open_health, renew_health
 from routoo.server.sessions import open_sessions
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from routoo.config.sections.policy import PolicySettings
     from routoo.config.settings import Settings
     from routoo.engine.corrections.corrector import Corrector
+    from routoo.engine.corrections.learner import Learner
     from routoo.engine.health.tracker import ProviderHealth
     from routoo.engine.limits.choice import ProviderLimits
     from routoo.engine.sessions.tracker import Sessions
@@ -91,6 +92,7 @@ def open_accounting(
         corrector = open_corrector(
             settings, parts.pool.names, counts, worker, clock_ns=clocks.clock_ns
         )
+        learner = open_learner(settings, parts.pool.names, counts, worker)
     except BaseException:
         if ledger is not None:
             ledger.close()
@@ -100,7 +102,7 @@ def open_accounting(
     sessions = open_sessions(settings)
     health = open_health(settings, parts.pool, counts.health, clocks.clock_s)
     limits = open_limits(settings, parts.pool, worker, clock_s=clocks.clock_s)
-    kept_parts = _Kept(ledger, decisions, corrector, sessions, health, limits, worker)
+    kept_parts = _Kept(ledger, decisions, corrector, sessions, health, limits, worker, learner)
     return _accounting_of(settings, parts, kept_parts, counts, clocks)
 
 
@@ -136,6 +138,9 @@ def renew_accounting(
     ledger = None if old.spending is None else old.spending.ledger
     if old.corrector is not None:
         old.corrector.keep_models(parts.pool.names)
+    if old.learner is not None:
+        old.learner.keep_models(parts.pool.names)
+        old.learner.settings = settings.learning
     if settings.budgets != before.budgets:
         if ledger is None or not settings.budgets:
             ledger = open_ledger(settings.budgets, settings.ledger, clocks.periods_ns)
@@ -155,7 +160,14 @@ def renew_accounting(
     health = renew_health(old.health, settings, parts.pool, counts.health, clocks.clock_s)
     limits = open_limits(settings, parts.pool, old.worker, old.limits, clocks.clock_s)
     kept_parts = _Kept(
-        ledger, old.decisions, old.corrector, old.sessions, health, limits, old.worker
+        ledger,
+        old.decisions,
+        old.corrector,
+        old.sessions,
+        health,
+        limits,
+        old.worker,
+        old.learner,
     )
     return _accounting_of(settings, parts, kept_parts, counts, clocks, old.pricing)
 
@@ -192,6 +204,7 @@ class _Kept:
     health: ProviderHealth | None
     limits: ProviderLimits | None
     worker: int
+    learner: Learner | None
 
 
 def _accounting_of(
@@ -236,6 +249,7 @@ def _accounting_of(
         kept.health,
         bound=ReportBound(settings.ledger.report_factor, clocks.clock_s),
         limits=None if kept.limits is None else kept.limits.guard,
+        learner=kept.learner,
     )
     _reprice(kept.corrector, pricing, parts, settings)
     if isinstance(pricing, OnlinePricing):
@@ -263,6 +277,7 @@ def _accounting_of(
         explorer,
         kept.worker,
         parts.presets,
+        kept.learner,
     )
 
 

@@ -39,7 +39,7 @@ RELOADED = frozenset(
     {
         *("pool", "policy", "budgets", "outcomes", "batching", "limits", "shutdown_grace_s"),
         *("predictor", "processor", "proxy", "tasks", "security", "health", "provider_limits"),
-        "experiment",
+        *("experiment", "learning"),
     }
 )
 """Sections that a reload applies. All others need a restart: their ports, files and threads are
@@ -49,6 +49,7 @@ _PREDICTOR_TAKEN = frozenset({"artifact"})
 _LIMITS_KEPT = frozenset({"max_message_bytes", "max_in_flight_bytes"})
 _PROCESSOR_KEPT = frozenset({"enabled"})
 _PROXY_KEPT = frozenset({"enabled"})
+_LEARNING_KEPT = frozenset({"enabled", "path"})
 _SECURITY_TAKEN = frozenset({"tokens", "certificates", "per_client"})
 
 
@@ -303,7 +304,7 @@ def taken(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]
     """
     changes: dict[str, Any] = {
         name: getattr(wanted, name)
-        for name in RELOADED - {"predictor", "limits", "processor", "proxy", "security"}
+        for name in RELOADED - {"predictor", "limits", "processor", "proxy", "security", "learning"}
     }
     changes["predictor"] = before.predictor.model_copy(
         update={name: getattr(wanted.predictor, name) for name in _PREDICTOR_TAKEN}
@@ -316,6 +317,9 @@ def taken(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]
     )
     changes["proxy"] = wanted.proxy.model_copy(
         update={name: getattr(before.proxy, name) for name in _PROXY_KEPT}
+    )
+    changes["learning"] = wanted.learning.model_copy(
+        update={name: getattr(before.learning, name) for name in _LEARNING_KEPT}
     )
     changes["security"] = _access_taken(before.security, wanted.security)
     settings = before.model_copy(update=changes)

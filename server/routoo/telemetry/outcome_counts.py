@@ -67,6 +67,14 @@ class OutcomeCounts:
             ("result",),
             registry=registry,
         )
+        self.learning = Counter(
+            "routoo_learned_scores",
+            "Reported scores: learned, frozen (taught nothing, by learning.freeze), dropped (too"
+            " many waited for Redis). Faults: file_damaged (learned anew), file_failed (not"
+            " written), redis_failed (not shared).",
+            ("result",),
+            registry=registry,
+        )
         self.scored = Counter(
             "routoo_scored_outcomes",
             "Accepted outcomes with a score, by the model that answered and its predicted score.",

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from routoo.v1 import health_pb2 as routoo_dot_v1_dot_health__pb2
+from routoo.v1 import learning_pb2 as routoo_dot_v1_dot_learning__pb2
 from routoo.v1 import route_pb2 as routoo_dot_v1_dot_route__pb2
 from routoo.v1 import trials_pb2 as routoo_dot_v1_dot_trials__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14routoo/v1/info.proto\x12\troutoo.v1\x1a\x16routoo/v1/health.proto\x1a\x15routoo/v1/route.proto\x1a\x16routoo/v1/trials.proto\"0\n\rLearnedFactor\x12\x0e\n\x06\x66\x61\x63tor\x18\x01 \x01(\x01\x12\x0f\n\x07reports\x18\x02 \x01(\x04\"s\n\x0eTaskCorrection\x12\x0c\n\x04task\x18\x01 \x01(\t\x12(\n\x06length\x18\x02 \x01(\x0b\x32\x18.routoo.v1.LearnedFactor\x12)\n\x07latency\x18\x03 \x01(\x0b\x32\x18.routoo.v1.LearnedFactor\"\xf7\x01\n\x0cLearnedTimes\x12\x16\n\x0e\x66irst_token_ms\x18\x01 \x01(\x01\x12\x1b\n\x13per_output_token_ms\x18\x02 \x01(\x01\x12J\n\x12percentile_factors\x18\x03 \x03(\x0b\x32..routoo.v1.LearnedTimes.PercentileFactorsEntry\x12\x0f\n\x07reports\x18\x04 \x01(\x04\x12\x1b\n\x13\x66irst_token_reports\x18\x05 \x01(\x04\x1a\x38\n\x16PercentileFactorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"`\n\x0b\x43orrections\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x16\n\x0elength_reports\x18\x03 \x01(\x04\x12\x17\n\x0flatency_reports\x18\x04 \x01(\x04\"\x82\x03\n\x0bTokenPrices\x12\r\n\x05input\x18\x01 \x01(\x01\x12\x0e\n\x06output\x18\x02 \x01(\x01\x12\x19\n\x0c\x63\x61\x63hed_input\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x63\x61\x63he_write\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0e\x63\x61\x63he_write_1h\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0b\x61udio_input\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0bimage_input\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x18\n\x0bvideo_input\x18\x08 \x01(\x01H\x05\x88\x01\x01\x12\x16\n\treasoning\x18\t \x01(\x01H\x06\x88\x01\x01\x12\x19\n\x0c\x61udio_output\x18\n \x01(\x01H\x07\x88\x01\x01\x42\x0f\n\r_cached_inputB\x0e\n\x0c_cache_writeB\x11\n\x0f_cache_write_1hB\x0e\n\x0c_audio_inputB\x0e\n\x0c_image_inputB\x0e\n\x0c_video_inputB\x0c\n\n_reasoningB\x0f\n\r_audio_output\"S\n\tPriceTier\x12\x1a\n\x12\x61\x62ove_input_tokens\x18\x01 \x01(\r\x12*\n\nusd_per_1m\x18\x02 \x01(\x0b\x32\x16.routoo.v1.TokenPrices\"J\n\nPriceHours\x12\r\n\x05start\x18\x01 \x01(\t\x12\x0b\n\x03\x65nd\x18\x02 \x01(\t\x12\x12\n\nmultiplier\x18\x03 \x01(\x01\x12\x0c\n\x04\x64\x61ys\x18\x04 \x03(\t\"\xc0\x02\n\x06Prices\x12*\n\nusd_per_1m\x18\x01 \x01(\x0b\x32\x16.routoo.v1.TokenPrices\x12\x15\n\rusd_per_image\x18\x02 \x01(\x01\x12\x17\n\x0fusd_per_request\x18\x03 \x01(\x01\x12#\n\x05tiers\x18\x04 \x03(\x0b\x32\x14.routoo.v1.PriceTier\x12:\n\rservice_tiers\x18\x05 \x03(\x0b\x32#.routoo.v1.Prices.ServiceTiersEntry\x12$\n\x05hours\x18\x06 \x03(\x0b\x32\x15.routoo.v1.PriceHours\x12\x0e\n\x06status\x18\x07 \x01(\t\x12\x0e\n\x06source\x18\x08 \x01(\t\x1a\x33\n\x11ServiceTiersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xba\x06\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x17usd_per_1m_input_tokens\x18\x02 \x01(\x01\x12 \n\x18usd_per_1m_output_tokens\x18\x03 \x01(\x01\x12\x1d\n\x15\x63ontext_window_tokens\x18\x04 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\x1e\n\x16time_to_first_token_ms\x18\x06 \x01(\x01\x12 \n\x18time_per_output_token_ms\x18\x07 \x01(\x01\x12\x1c\n\x14mean_predicted_score\x18\x08 \x01(\x01\x12\x1f\n\x17mean_predicted_cost_usd\x18\t \x01(\x01\x12\r\n\x05share\x18\n \x01(\x01\x12\x15\n\x08\x65vidence\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12published_averages\x18\x0c \x01(\x01H\x01\x88\x01\x01\x12!\n\x06prices\x18\r \x01(\x0b\x32\x11.routoo.v1.Prices\x12 \n\x03\x61rm\x18\x0e \x01(\x0b\x32\x0e.routoo.v1.ArmH\x02\x88\x01\x01\x12\x33\n\x11length_correction\x18\x14 \x01(\x0b\x32\x18.routoo.v1.LearnedFactor\x12\x34\n\x12latency_correction\x18\x15 \x01(\x0b\x32\x18.routoo.v1.LearnedFactor\x12\x33\n\x10task_corrections\x18\x16 \x03(\x0b\x32\x19.routoo.v1.TaskCorrection\x12%\n\x06health\x18\x17 \x01(\x0b\x32\x15.routoo.v1.UnitHealth\x12.\n\rlearned_times\x18\x1a \x01(\x0b\x32\x17.routoo.v1.LearnedTimes\x12\x1b\n\x0ep95_latency_ms\x18\x1b \x01(\x01H\x03\x88\x01\x01\x12$\n\x1cmean_predicted_output_tokens\x18\x1c \x01(\x01\x12%\n\x06limits\x18\x1e \x03(\x0b\x32\x15.routoo.v1.UsageLimitB\x0b\n\t_evidenceB\x15\n\x13_published_averagesB\x06\n\x04_armB\x11\n\x0f_p95_latency_ms\"t\n\nUsageLimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x01\x12\x0c\n\x04used\x18\x05 \x01(\x01\x12\r\n\x05price\x18\x06 \x01(\x01\x12\x0f\n\x07refused\x18\x07 \x01(\x04\"\xaf\x01\n\nCurvePoint\x12\x15\n\rmean_cost_usd\x18\x01 \x01(\x01\x12\x12\n\nmean_score\x18\x02 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x03 \x01(\x01\x12\x31\n\x06shares\x18\x04 \x03(\x0b\x32!.routoo.v1.CurvePoint.SharesEntry\x1a-\n\x0bSharesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"W\n\x06Preset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmean_cost_usd\x18\x02 \x01(\x01\x12\x12\n\nmean_score\x18\x03 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x04 \x01(\x01\")\n\x11ListModelsRequest\x12\x14\n\x0c\x63urve_points\x18\x01 \x01(\r\"\xdd\x01\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.routoo.v1.Model\x12$\n\x05\x63urve\x18\x02 \x03(\x0b\x32\x15.routoo.v1.CurvePoint\x12.\n\x0foperating_point\x18\x03 \x01(\x0b\x32\x15.routoo.v1.CurvePoint\x12\x15\n\rprice_version\x18\x04 \x01(\t\x12\x14\n\x0cprice_set_by\x18\x06 \x03(\t\x12\"\n\x07presets\x18\x07 \x03(\x0b\x32\x11.routoo.v1.Preset\"\x9c\x01\n\x06Shadow\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x11\n\tdecisions\x18\x02 \x01(\x04\x12\x15\n\rdisagreements\x18\x03 \x01(\x04\x12\x10\n\x08\x63ost_usd\x18\x04 \x01(\x01\x12\x17\n\x0fshadow_cost_usd\x18\x05 \x01(\x01\x12\x12\n\nmean_score\x18\x06 \x01(\x01\x12\x19\n\x11shadow_mean_score\x18\x07 \x01(\x01\"\x10\n\x0eGetInfoRequest\"\xe7\x04\n\x0fGetInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x19\n\x11predictor_version\x18\x02 \x01(\t\x12\x19\n\x11predictor_backend\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\t\x12\x10\n\x08policies\x18\x05 \x03(\t\x12\x19\n\x11max_mean_cost_usd\x18\x06 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x07 \x01(\x01\x12\x19\n\x11max_prompt_tokens\x18\x08 \x01(\r\x12\x18\n\x10max_prompt_chars\x18\t \x01(\r\x12\x19\n\x11max_batch_prompts\x18\n \x01(\r\x12\x11\n\tmax_queue\x18\x0b \x01(\r\x12\x10\n\x08\x64\x65graded\x18\x0c \x01(\x08\x12\x10\n\x08uptime_s\x18\r \x01(\x01\x12!\n\x06shadow\x18\x0e \x01(\x0b\x32\x11.routoo.v1.Shadow\x12\r\n\x05tasks\x18\x0f \x03(\t\x12\x15\n\rprice_version\x18\x10 \x01(\t\x12\x14\n\x0cprice_set_by\x18\x12 \x03(\t\x12+\n\x0b\x63orrections\x18\x14 \x01(\x0b\x32\x16.routoo.v1.Corrections\x12!\n\x06health\x18\x15 \x01(\x0b\x32\x11.routoo.v1.Health\x12)\n\nexperiment\x18\x1d \x01(\x0b\x32\x15.routoo.v1.Experiment\x12-\n\tguarantee\x18\x1e \x03(\x0b\x32\x1a.routoo.v1.PromiseEvidence\x12\"\n\x07presets\x18\" \x03(\x0b\x32\x11.routoo.v1.Presetb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14routoo/v1/info.proto\x12\troutoo.v1\x1a\x16routoo/v1/health.proto\x1a\x18routoo/v1/learning.proto\x1a\x15routoo/v1/route.proto\x1a\x16routoo/v1/trials.proto\"0\n\rLearnedFactor\x12\x0e\n\x06\x66\x61\x63tor\x18\x01 \x01(\x01\x12\x0f\n\x07reports\x18\x02 \x01(\x04\"s\n\x0eTaskCorrection\x12\x0c\n\x04task\x18\x01 \x01(\t\x12(\n\x06length\x18\x02 \x01(\x0b\x32\x18.routoo.v1.LearnedFactor\x12)\n\x07latency\x18\x03 \x01(\x0b\x32\x18.routoo.v1.LearnedFactor\"\xf7\x01\n\x0cLearnedTimes\x12\x16\n\x0e\x66irst_token_ms\x18\x01 \x01(\x01\x12\x1b\n\x13per_output_token_ms\x18\x02 \x01(\x01\x12J\n\x12percentile_factors\x18\x03 \x03(\x0b\x32..routoo.v1.LearnedTimes.PercentileFactorsEntry\x12\x0f\n\x07reports\x18\x04 \x01(\x04\x12\x1b\n\x13\x66irst_token_reports\x18\x05 \x01(\x04\x1a\x38\n\x16PercentileFactorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"`\n\x0b\x43orrections\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x16\n\x0elength_reports\x18\x03 \x01(\x04\x12\x17\n\x0flatency_reports\x18\x04 \x01(\x04\"\x82\x03\n\x0bTokenPrices\x12\r\n\x05input\x18\x01 \x01(\x01\x12\x0e\n\x06output\x18\x02 \x01(\x01\x12\x19\n\x0c\x63\x61\x63hed_input\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x63\x61\x63he_write\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0e\x63\x61\x63he_write_1h\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0b\x61udio_input\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0bimage_input\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x18\n\x0bvideo_input\x18\x08 \x01(\x01H\x05\x88\x01\x01\x12\x16\n\treasoning\x18\t \x01(\x01H\x06\x88\x01\x01\x12\x19\n\x0c\x61udio_output\x18\n \x01(\x01H\x07\x88\x01\x01\x42\x0f\n\r_cached_inputB\x0e\n\x0c_cache_writeB\x11\n\x0f_cache_write_1hB\x0e\n\x0c_audio_inputB\x0e\n\x0c_image_inputB\x0e\n\x0c_video_inputB\x0c\n\n_reasoningB\x0f\n\r_audio_output\"S\n\tPriceTier\x12\x1a\n\x12\x61\x62ove_input_tokens\x18\x01 \x01(\r\x12*\n\nusd_per_1m\x18\x02 \x01(\x0b\x32\x16.routoo.v1.TokenPrices\"J\n\nPriceHours\x12\r\n\x05start\x18\x01 \x01(\t\x12\x0b\n\x03\x65nd\x18\x02 \x01(\t\x12\x12\n\nmultiplier\x18\x03 \x01(\x01\x12\x0c\n\x04\x64\x61ys\x18\x04 \x03(\t\"\xc0\x02\n\x06Prices\x12*\n\nusd_per_1m\x18\x01 \x01(\x0b\x32\x16.routoo.v1.TokenPrices\x12\x15\n\rusd_per_image\x18\x02 \x01(\x01\x12\x17\n\x0fusd_per_request\x18\x03 \x01(\x01\x12#\n\x05tiers\x18\x04 \x03(\x0b\x32\x14.routoo.v1.PriceTier\x12:\n\rservice_tiers\x18\x05 \x03(\x0b\x32#.routoo.v1.Prices.ServiceTiersEntry\x12$\n\x05hours\x18\x06 \x03(\x0b\x32\x15.routoo.v1.PriceHours\x12\x0e\n\x06status\x18\x07 \x01(\t\x12\x0e\n\x06source\x18\x08 \x01(\t\x1a\x33\n\x11ServiceTiersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xea\x06\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x17usd_per_1m_input_tokens\x18\x02 \x01(\x01\x12 \n\x18usd_per_1m_output_tokens\x18\x03 \x01(\x01\x12\x1d\n\x15\x63ontext_window_tokens\x18\x04 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\x1e\n\x16time_to_first_token_ms\x18\x06 \x01(\x01\x12 \n\x18time_per_output_token_ms\x18\x07 \x01(\x01\x12\x1c\n\x14mean_predicted_score\x18\x08 \x01(\x01\x12\x1f\n\x17mean_predicted_cost_usd\x18\t \x01(\x01\x12\r\n\x05share\x18\n \x01(\x01\x12\x15\n\x08\x65vidence\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12published_averages\x18\x0c \x01(\x01H\x01\x88\x01\x01\x12!\n\x06prices\x18\r \x01(\x0b\x32\x11.routoo.v1.Prices\x12 \n\x03\x61rm\x18\x0e \x01(\x0b\x32\x0e.routoo.v1.ArmH\x02\x88\x01\x01\x12\x33\n\x11length_correction\x18\x14 \x01(\x0b\x32\x18.routoo.v1.LearnedFactor\x12\x34\n\x12latency_correction\x18\x15 \x01(\x0b\x32\x18.routoo.v1.LearnedFactor\x12\x33\n\x10task_corrections\x18\x16 \x03(\x0b\x32\x19.routoo.v1.TaskCorrection\x12%\n\x06health\x18\x17 \x01(\x0b\x32\x15.routoo.v1.UnitHealth\x12.\n\rlearned_times\x18\x1a \x01(\x0b\x32\x17.routoo.v1.LearnedTimes\x12\x1b\n\x0ep95_latency_ms\x18\x1b \x01(\x01H\x03\x88\x01\x01\x12$\n\x1cmean_predicted_output_tokens\x18\x1c \x01(\x01\x12%\n\x06limits\x18\x1e \x03(\x0b\x32\x15.routoo.v1.UsageLimit\x12.\n\rlearned_score\x18\x1f \x01(\x0b\x32\x17.routoo.v1.LearnedScoreB\x0b\n\t_evidenceB\x15\n\x13_published_averagesB\x06\n\x04_armB\x11\n\x0f_p95_latency_ms\"t\n\nUsageLimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x01\x12\x0c\n\x04used\x18\x05 \x01(\x01\x12\r\n\x05price\x18\x06 \x01(\x01\x12\x0f\n\x07refused\x18\x07 \x01(\x04\"\xaf\x01\n\nCurvePoint\x12\x15\n\rmean_cost_usd\x18\x01 \x01(\x01\x12\x12\n\nmean_score\x18\x02 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x03 \x01(\x01\x12\x31\n\x06shares\x18\x04 \x03(\x0b\x32!.routoo.v1.CurvePoint.SharesEntry\x1a-\n\x0bSharesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"W\n\x06Preset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmean_cost_usd\x18\x02 \x01(\x01\x12\x12\n\nmean_score\x18\x03 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x04 \x01(\x01\")\n\x11ListModelsRequest\x12\x14\n\x0c\x63urve_points\x18\x01 \x01(\r\"\xdd\x01\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.routoo.v1.Model\x12$\n\x05\x63urve\x18\x02 \x03(\x0b\x32\x15.routoo.v1.CurvePoint\x12.\n\x0foperating_point\x18\x03 \x01(\x0b\x32\x15.routoo.v1.CurvePoint\x12\x15\n\rprice_version\x18\x04 \x01(\t\x12\x14\n\x0cprice_set_by\x18\x06 \x03(\t\x12\"\n\x07presets\x18\x07 \x03(\x0b\x32\x11.routoo.v1.Preset\"\x9c\x01\n\x06Shadow\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x11\n\tdecisions\x18\x02 \x01(\x04\x12\x15\n\rdisagreements\x18\x03 \x01(\x04\x12\x10\n\x08\x63ost_usd\x18\x04 \x01(\x01\x12\x17\n\x0fshadow_cost_usd\x18\x05 \x01(\x01\x12\x12\n\nmean_score\x18\x06 \x01(\x01\x12\x19\n\x11shadow_mean_score\x18\x07 \x01(\x01\"\x10\n\x0eGetInfoRequest\"\x8e\x05\n\x0fGetInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x19\n\x11predictor_version\x18\x02 \x01(\t\x12\x19\n\x11predictor_backend\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\t\x12\x10\n\x08policies\x18\x05 \x03(\t\x12\x19\n\x11max_mean_cost_usd\x18\x06 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x07 \x01(\x01\x12\x19\n\x11max_prompt_tokens\x18\x08 \x01(\r\x12\x18\n\x10max_prompt_chars\x18\t \x01(\r\x12\x19\n\x11max_batch_prompts\x18\n \x01(\r\x12\x11\n\tmax_queue\x18\x0b \x01(\r\x12\x10\n\x08\x64\x65graded\x18\x0c \x01(\x08\x12\x10\n\x08uptime_s\x18\r \x01(\x01\x12!\n\x06shadow\x18\x0e \x01(\x0b\x32\x11.routoo.v1.Shadow\x12\r\n\x05tasks\x18\x0f \x03(\t\x12\x15\n\rprice_version\x18\x10 \x01(\t\x12\x14\n\x0cprice_set_by\x18\x12 \x03(\t\x12+\n\x0b\x63orrections\x18\x14 \x01(\x0b\x32\x16.routoo.v1.Corrections\x12!\n\x06health\x18\x15 \x01(\x0b\x32\x11.routoo.v1.Health\x12)\n\nexperiment\x18\x1d \x01(\x0b\x32\x15.routoo.v1.Experiment\x12-\n\tguarantee\x18\x1e \x03(\x0b\x32\x1a.routoo.v1.PromiseEvidence\x12%\n\x08learning\x18\x1b \x01(\x0b\x32\x13.routoo.v1.Learning\x12\"\n\x07presets\x18\" \x03(\x0b\x32\x11.routoo.v1.Presetb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,44 +41,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRICES_SERVICETIERSENTRY']._serialized_options = b'8\001'
   _globals['_CURVEPOINT_SHARESENTRY']._loaded_options = None
   _globals['_CURVEPOINT_SHARESENTRY']._serialized_options = b'8\001'
-  _globals['_LEARNEDFACTOR']._serialized_start=106
-  _globals['_LEARNEDFACTOR']._serialized_end=154
-  _globals['_TASKCORRECTION']._serialized_start=156
-  _globals['_TASKCORRECTION']._serialized_end=271
-  _globals['_LEARNEDTIMES']._serialized_start=274
-  _globals['_LEARNEDTIMES']._serialized_end=521
-  _globals['_LEARNEDTIMES_PERCENTILEFACTORSENTRY']._serialized_start=465
-  _globals['_LEARNEDTIMES_PERCENTILEFACTORSENTRY']._serialized_end=521
-  _globals['_CORRECTIONS']._serialized_start=523
-  _globals['_CORRECTIONS']._serialized_end=619
-  _globals['_TOKENPRICES']._serialized_start=622
-  _globals['_TOKENPRICES']._serialized_end=1008
-  _globals['_PRICETIER']._serialized_start=1010
-  _globals['_PRICETIER']._serialized_end=1093
-  _globals['_PRICEHOURS']._serialized_start=1095
-  _globals['_PRICEHOURS']._serialized_end=1169
-  _globals['_PRICES']._serialized_start=1172
-  _globals['_PRICES']._serialized_end=1492
-  _globals['_PRICES_SERVICETIERSENTRY']._serialized_start=1441
-  _globals['_PRICES_SERVICETIERSENTRY']._serialized_end=1492
-  _globals['_MODEL']._serialized_start=1495
-  _globals['_MODEL']._serialized_end=2321
-  _globals['_USAGELIMIT']._serialized_start=2323
-  _globals['_USAGELIMIT']._serialized_end=2439
-  _globals['_CURVEPOINT']._serialized_start=2442
-  _globals['_CURVEPOINT']._serialized_end=2617
-  _globals['_CURVEPOINT_SHARESENTRY']._serialized_start=2572
-  _globals['_CURVEPOINT_SHARESENTRY']._serialized_end=2617
-  _globals['_PRESET']._serialized_start=2619
-  _globals['_PRESET']._serialized_end=2706
-  _globals['_LISTMODELSREQUEST']._serialized_start=2708
-  _globals['_LISTMODELSREQUEST']._serialized_end=2749
-  _globals['_LISTMODELSRESPONSE']._serialized_start=2752
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2973
-  _globals['_SHADOW']._serialized_start=2976
-  _globals['_SHADOW']._serialized_end=3132
-  _globals['_GETINFOREQUEST']._serialized_start=3134
-  _globals['_GETINFOREQUEST']._serialized_end=3150
-  _globals['_GETINFORESPONSE']._serialized_start=3153
-  _globals['_GETINFORESPONSE']._serialized_end=3768
+  _globals['_LEARNEDFACTOR']._serialized_start=132
+  _globals['_LEARNEDFACTOR']._serialized_end=180
+  _globals['_TASKCORRECTION']._serialized_start=182
+  _globals['_TASKCORRECTION']._serialized_end=297
+  _globals['_LEARNEDTIMES']._serialized_start=300
+  _globals['_LEARNEDTIMES']._serialized_end=547
+  _globals['_LEARNEDTIMES_PERCENTILEFACTORSENTRY']._serialized_start=491
+  _globals['_LEARNEDTIMES_PERCENTILEFACTORSENTRY']._serialized_end=547
+  _globals['_CORRECTIONS']._serialized_start=549
+  _globals['_CORRECTIONS']._serialized_end=645
+  _globals['_TOKENPRICES']._serialized_start=648
+  _globals['_TOKENPRICES']._serialized_end=1034
+  _globals['_PRICETIER']._serialized_start=1036
+  _globals['_PRICETIER']._serialized_end=1119
+  _globals['_PRICEHOURS']._serialized_start=1121
+  _globals['_PRICEHOURS']._serialized_end=1195
+  _globals['_PRICES']._serialized_start=1198
+  _globals['_PRICES']._serialized_end=1518
+  _globals['_PRICES_SERVICETIERSENTRY']._serialized_start=1467
+  _globals['_PRICES_SERVICETIERSENTRY']._serialized_end=1518
+  _globals['_MODEL']._serialized_start=1521
+  _globals['_MODEL']._serialized_end=2395
+  _globals['_USAGELIMIT']._serialized_start=2397
+  _globals['_USAGELIMIT']._serialized_end=2513
+  _globals['_CURVEPOINT']._serialized_start=2516
+  _globals['_CURVEPOINT']._serialized_end=2691
+  _globals['_CURVEPOINT_SHARESENTRY']._serialized_start=2646
+  _globals['_CURVEPOINT_SHARESENTRY']._serialized_end=2691
+  _globals['_PRESET']._serialized_start=2693
+  _globals['_PRESET']._serialized_end=2780
+  _globals['_LISTMODELSREQUEST']._serialized_start=2782
+  _globals['_LISTMODELSREQUEST']._serialized_end=2823
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2826
+  _globals['_LISTMODELSRESPONSE']._serialized_end=3047
+  _globals['_SHADOW']._serialized_start=3050
+  _globals['_SHADOW']._serialized_end=3206
+  _globals['_GETINFOREQUEST']._serialized_start=3208
+  _globals['_GETINFOREQUEST']._serialized_end=3224
+  _globals['_GETINFORESPONSE']._serialized_start=3227
+  _globals['_GETINFORESPONSE']._serialized_end=3881
 # @@protoc_insertion_point(module_scope)

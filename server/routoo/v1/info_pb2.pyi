@@ -1,4 +1,5 @@
 from routoo.v1 import health_pb2 as _health_pb2
+from routoo.v1 import learning_pb2 as _learning_pb2
 from routoo.v1 import route_pb2 as _route_pb2
 from routoo.v1 import trials_pb2 as _trials_pb2
 from google.protobuf.internal import containers as _containers
@@ -132,7 +133,7 @@ class Prices(_message.Message):
     def __init__(self, usd_per_1m: _Optional[_Union[TokenPrices, _Mapping]] = ..., usd_per_image: _Optional[float] = ..., usd_per_request: _Optional[float] = ..., tiers: _Optional[_Iterable[_Union[PriceTier, _Mapping]]] = ..., service_tiers: _Optional[_Mapping[str, float]] = ..., hours: _Optional[_Iterable[_Union[PriceHours, _Mapping]]] = ..., status: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "evidence", "published_averages", "prices", "arm", "length_correction", "latency_correction", "task_corrections", "health", "learned_times", "p95_latency_ms", "mean_predicted_output_tokens", "limits")
+    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "evidence", "published_averages", "prices", "arm", "length_correction", "latency_correction", "task_corrections", "health", "learned_times", "p95_latency_ms", "mean_predicted_output_tokens", "limits", "learned_score")
     NAME_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -155,6 +156,7 @@ class Model(_message.Message):
     P95_LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
     MEAN_PREDICTED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    LEARNED_SCORE_FIELD_NUMBER: _ClassVar[int]
     name: str
     usd_per_1m_input_tokens: float
     usd_per_1m_output_tokens: float
@@ -177,7 +179,8 @@ class Model(_message.Message):
     p95_latency_ms: float
     mean_predicted_output_tokens: float
     limits: _containers.RepeatedCompositeFieldContainer[UsageLimit]
-    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., prices: _Optional[_Union[Prices, _Mapping]] = ..., arm: _Optional[_Union[_route_pb2.Arm, _Mapping]] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ..., health: _Optional[_Union[_health_pb2.UnitHealth, _Mapping]] = ..., learned_times: _Optional[_Union[LearnedTimes, _Mapping]] = ..., p95_latency_ms: _Optional[float] = ..., mean_predicted_output_tokens: _Optional[float] = ..., limits: _Optional[_Iterable[_Union[UsageLimit, _Mapping]]] = ...) -> None: ...
+    learned_score: _learning_pb2.LearnedScore
+    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., prices: _Optional[_Union[Prices, _Mapping]] = ..., arm: _Optional[_Union[_route_pb2.Arm, _Mapping]] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ..., health: _Optional[_Union[_health_pb2.UnitHealth, _Mapping]] = ..., learned_times: _Optional[_Union[LearnedTimes, _Mapping]] = ..., p95_latency_ms: _Optional[float] = ..., mean_predicted_output_tokens: _Optional[float] = ..., limits: _Optional[_Iterable[_Union[UsageLimit, _Mapping]]] = ..., learned_score: _Optional[_Union[_learning_pb2.LearnedScore, _Mapping]] = ...) -> None: ...
 
 class UsageLimit(_message.Message):
     __slots__ = ("name", "scope", "kind", "limit", "used", "price", "refused")
@@ -273,7 +276,7 @@ class GetInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetInfoResponse(_message.Message):
-    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks", "price_version", "price_set_by", "corrections", "health", "experiment", "guarantee", "presets")
+    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks", "price_version", "price_set_by", "corrections", "health", "experiment", "guarantee", "learning", "presets")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_BACKEND_FIELD_NUMBER: _ClassVar[int]
@@ -295,6 +298,7 @@ class GetInfoResponse(_message.Message):
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     GUARANTEE_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_FIELD_NUMBER: _ClassVar[int]
     PRESETS_FIELD_NUMBER: _ClassVar[int]
     version: str
     predictor_version: str
@@ -317,5 +321,6 @@ class GetInfoResponse(_message.Message):
     health: _health_pb2.Health
     experiment: _trials_pb2.Experiment
     guarantee: _containers.RepeatedCompositeFieldContainer[_trials_pb2.PromiseEvidence]
+    learning: _learning_pb2.Learning
     presets: _containers.RepeatedCompositeFieldContainer[Preset]
-    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ..., price_version: _Optional[str] = ..., price_set_by: _Optional[_Iterable[str]] = ..., corrections: _Optional[_Union[Corrections, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ..., experiment: _Optional[_Union[_trials_pb2.Experiment, _Mapping]] = ..., guarantee: _Optional[_Iterable[_Union[_trials_pb2.PromiseEvidence, _Mapping]]] = ..., presets: _Optional[_Iterable[_Union[Preset, _Mapping]]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ..., price_version: _Optional[str] = ..., price_set_by: _Optional[_Iterable[str]] = ..., corrections: _Optional[_Union[Corrections, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ..., experiment: _Optional[_Union[_trials_pb2.Experiment, _Mapping]] = ..., guarantee: _Optional[_Iterable[_Union[_trials_pb2.PromiseEvidence, _Mapping]]] = ..., learning: _Optional[_Union[_learning_pb2.Learning, _Mapping]] = ..., presets: _Optional[_Iterable[_Union[Preset, _Mapping]]] = ...) -> None: ...

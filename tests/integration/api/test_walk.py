@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BUDGET = {"name": "all", "usd": 10, "per": "1h"}
 WARM_UP = 3
+SELDOM = {"interval_s": 3600.0}
+"""What is learned of replies is taken up between requests, and is no part of the way of one."""
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ WARM_UP = 3
 async def test_a_route_enters_few_files(
     tmp_path: Path, budgets: list[dict[str, object]], most_files: int
 ) -> None:
-    async with serving(tiny_settings(tmp_path, budgets=budgets)) as running:
+    async with serving(tiny_settings(tmp_path, budgets=budgets, corrections=SELDOM)) as running:
         for _ in range(WARM_UP):
             await running.route("easy")
         async with walked(running.service) as walk:
@@ -37,7 +39,7 @@ async def test_a_route_enters_few_files(
 
 
 async def test_an_exchange_with_envoy_enters_few_files(tmp_path: Path) -> None:
-    async with with_settings(tmp_path) as running:
+    async with with_settings(tmp_path, corrections=SELDOM) as running:
 
         async def exchange() -> None:
             async with stream(running.channel) as one:

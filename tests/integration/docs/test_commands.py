@@ -30,6 +30,7 @@ COMMANDS = {
 }
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 SHELLS = {"console", "sh", "bash", "text", ""}
+SHIPPED = ("benchmarks/", "deploy/", "examples/")
 _INLINE = re.compile(r"(?<!`)`((?:routoo(?:-export)?|make) [^`\n]+)`(?!`)")
 _ENDS = re.compile(r"^(?:[|;&<>].*|\d?>.*)$")
 _ASSIGNS = re.compile(r"^[A-Z_]+=")
@@ -39,9 +40,8 @@ def shown(page: Path) -> Iterator[str]:
     """Yields the command lines of a page: those of its blocks, and those between backticks."""
     text = page.read_text(encoding="utf-8")
     for block in blocks_of(text):
-        if block.language == "console":
+        if block.language in SHELLS:
             yield from (command for command, _ in block.commands())
-        elif block.language in SHELLS:
             joined = block.body.replace("\\\n", " ")
             yield from (line for line in joined.splitlines() if line.startswith(tuple(COMMANDS)))
     yield from _INLINE.findall(re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
@@ -64,6 +64,9 @@ def words_of(line: str) -> list[str]:
 def fault_of(words: list[str]) -> str:
     """Returns why there is no such command; empty: there is."""
     name = Path(words[0]).name if words else ""
+    for word in words:
+        if word.startswith(SHIPPED) and not (ROOT / word).exists():
+            return f"no {word}"
     if name == "make":
         named = [word for word in words[1:] if re.fullmatch(r"[a-z][a-z-]*", word)]
         return "" if set(named) <= TARGETS else f"no target of {named}"
@@ -100,6 +103,7 @@ def test_the_documents_show_many_commands() -> None:
         ("routoo route --max-price 1 Hi", "route takes no --max-price"),
         ("routoo pool check --soft 2>&1 | less --nothing", "check takes no --soft"),
         ("ROUTOO_ADDRESS=a routoo --token-file t budgets --json > out", ""),
+        ("python examples/nothing.py", "no examples/nothing.py"),
         ("make everything", "no target of ['everything']"),
         ("make test ARGS='-k word'", ""),
     ],

@@ -125,6 +125,24 @@ async def test_two_policies_are_compared(fronts: Fronts) -> None:
         assert (wrong.status_code, wrong.json()["field"]) == (400, "other_policy")
 
 
+async def test_a_comparison_is_the_same_before_and_after(fronts: Fronts) -> None:
+    offered = {"name": "lp", "offered": ["economy", "quality", "lp"]}
+    async with fronts(policy=offered) as front:
+        await front.client.get("/v1/decisions")
+        prompts = [{"prompt": one} for one in ("easy", "hard", "hard hard hard", "easy hard")]
+        for prompt in prompts:
+            await front.post("/v1/route", prompt)
+        for names in (("economy", "quality"), ("lp", "quality")):
+            asked = dict(zip(("policy", "other_policy"), names, strict=True))
+            made = (await front.post("/v1/decisions/compare", asked)).json()
+            planned = (
+                await front.post("/v1/decisions/compare", {**asked, "requests": prompts})
+            ).json()
+            for side in ("side", "other_side"):
+                assert made[side] == planned[side]
+            assert made["same"] == planned["same"]
+
+
 async def test_prompts_are_compared_and_tried_without_booking(fronts: Fronts) -> None:
     budget = {"name": "all", "usd": 10, "per": "1h"}
     async with fronts(policy=OFFERED, budgets=[budget]) as front:

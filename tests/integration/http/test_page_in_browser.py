@@ -244,6 +244,11 @@ async def test_the_curve_becomes_settings(fronts: Fronts) -> None:
         assert await tab.page.input_value("#curve-budget") == "0"
         shares = await tab.texts("#curve-shares td.number")
         assert shares == ["100 %"]
+        await tab.page.click("#curve-presets button:has-text('balanced')")
+        told = yaml.safe_load(await tab.text("#curve-settings"))
+        assert PolicySettings.model_validate(told["policy"]).name == "balanced"
+        await tab.page.fill("#curve-budget", "400")
+        assert "max_mean_cost_usd" in await tab.text("#curve-settings")
         await tab.page.click("#curve-copy")
         await tab.text("#curve-copied")
 

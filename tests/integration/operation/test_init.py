@@ -44,7 +44,7 @@ async def test_two_commands_lead_to_the_first_answer(tmp_path: Path) -> None:
         assert "local/mine is predicted as meta-llama/llama-3.1-8b-instruct" in out
         serve = ("serve", "--config", config, *FREE_PORTS, "--metrics-listen", "127.0.0.1:0")
         async with process(*ROUTOO, *serve) as service:
-            ready = await line_of(service, "ready ")
+            ready = await line_of(service, "ready ", 120.0)
             (door,) = re.findall(r"http=(\S+)", ready)
             async with openai.AsyncOpenAI(base_url=f"http://{door}/v1", api_key="none") as client:
                 reply = await client.chat.completions.create(

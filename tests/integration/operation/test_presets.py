@@ -152,7 +152,7 @@ async def test_a_frontier_takes_no_policy(tmp_path: Path) -> None:
 
 
 def test_the_documentation_tells_the_points_of_the_shipped_pool() -> None:
-    text = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "explanation" / "policies.md").read_text(encoding="utf-8")
     for one in load_components(Settings()).sample.presets():
         row = f"| `{one.name}` | ${one.mean_cost_usd:.2g} | {one.mean_score:.3f} | {one.price:.3g} "
         assert row in text

@@ -321,3 +321,14 @@ async def test_headers_of_accounts_and_pages_go_neither_way(tmp_path: Path) -> N
         assert one.upstream.last.headers["openai-beta"] == "kept"
         assert reply.headers["x-served-by"] == "7"
         assert not {"access-control-allow-origin", "openai-organization"} & set(reply.headers)
+
+
+async def test_replies_that_were_given_are_kept_elsewhere(tmp_path: Path) -> None:
+    async with proxied(tmp_path) as one:
+        with pytest.raises(openai.NotFoundError, match="the provider that gave this reply has it"):
+            await one.openai().responses.retrieve("resp_1")
+        with pytest.raises(openai.NotFoundError, match="the provider that gave this reply has it"):
+            await one.openai().responses.cancel("resp_1")
+        with pytest.raises(openai.NotFoundError):
+            await one.openai().responses.delete("resp_1")
+        assert one.upstream.received == []

@@ -32,7 +32,9 @@ async def chosen_model(folder: Path) -> str:
         return reply.headers["x-routoo-model"]
 
 
-@pytest.mark.parametrize("failure", ["429 -", "503 -", "529 -", "garbage", "refused", "silence"])
+@pytest.mark.parametrize(
+    "failure", ["404 -", "429 -", "503 -", "529 -", "garbage", "refused", "silence"]
+)
 async def test_the_fallback_answers_and_is_booked(tmp_path: Path, failure: str) -> None:
     model = await chosen_model(tmp_path)
     reply = b"" if failure == "garbage" else ERROR % failure.encode()

@@ -57,15 +57,42 @@ def test_optional_columns_go_first() -> None:
     assert rows[0] == ">  organisation/a-long-model-name    1.25  x"
 
 
-def test_then_the_first_column_is_cut_at_its_front() -> None:
-    _, _, *rows = _texts(GRID, UNICODE, 36)
-    assert rows == ["➤  …/a-long-model-name    1.25  x", "   b                     11.25"]
+def test_then_names_have_lines_of_their_own() -> None:
+    assert _texts(GRID, UNICODE, 36) == [
+        "name",
+        "   figure  more",
+        "─" * 33,
+        "➤  organisation/a-long-model-name",
+        "     1.25  x",
+        "b",
+        "    11.25",
+    ]
 
 
-def test_figures_are_never_cut() -> None:
-    _, _, *rows = _texts(GRID, UNICODE, 10)
-    assert rows[0].endswith("  1.25  x")
-    assert "11.25" in rows[1]
+def test_figures_that_do_not_fit_have_a_line_each() -> None:
+    assert _texts(GRID, ASCII, 14)[1:] == [
+        ">  organisatio",
+        "n/a-long-model",
+        "-name",
+        "   figure  1.25",
+        "   more    x",
+        "b",
+        "   figure  11.25",
+    ]
+
+
+@given(
+    st.lists(st.text("abcdefgh-/.", min_size=1, max_size=70), min_size=1, max_size=5),
+    st.integers(1, 4),
+    st.integers(20, 120),
+)
+def test_names_are_never_cut(names: list[str], figures: int, width: int) -> None:
+    columns = [Column("model"), *(Column(f"figure {one}", "right") for one in range(figures))]
+    rows = [Row([name, *(["12.5"] * figures)]) for name in names]
+    shown = _texts(TextTable(columns, rows), UNICODE, width)
+    assert all(len(line) <= width for line in shown)
+    joined = "".join(line.strip() for line in shown)
+    assert all(name in joined for name in names)
 
 
 def test_bars_grow_with_their_fraction_and_fill_the_column_at_1() -> None:

@@ -144,3 +144,54 @@ def test_lines_are_followed_into_the_file_that_replaces_a_full_one(tmp_path: Pat
 
     found = followed(path, from_start=True, waits=waits())
     assert [values["id"] for values in found] == ["a", "b", "c", "d"]
+
+
+def test_nothing_is_lost_when_a_line_comes_just_before_the_file_is_replaced(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b'{"id": "a"}\n')
+
+    def waits() -> Iterator[None]:
+        yield None
+        with path.open("ab") as file:
+            file.write(b'{"id": "b"}\n')
+            path.rename(tmp_path / "log.1")
+            path.write_bytes(b'{"id": "d"}\n')
+            file.write(b'{"id": "c"}\n')
+        yield None
+        yield None
+
+    found = followed(path, from_start=True, waits=waits())
+    assert [values["id"] for values in found] == ["a", "b", "c", "d"]
+
+
+def test_a_file_that_is_emptied_in_its_place_is_read_from_its_start(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b'{"id": "a"}\n{"id": "b"}\n')
+
+    def waits() -> Iterator[None]:
+        yield None
+        path.write_bytes(b'{"id": "c"}\n')
+        yield None
+        yield None
+
+    found = followed(path, from_start=True, waits=waits())
+    assert [values["id"] for values in found] == ["a", "b", "c"]
+
+
+def test_a_decision_is_explained_over_a_log_in_several_files(
+    run: Run, log: Path, tmp_path: Path
+) -> None:
+    lines = log.read_bytes().splitlines(keepends=True)
+    ids = [str(one["id"]) for one in _decisions(log)]
+    files = []
+    for number, line in enumerate(lines):  # the setup stands in the first one alone
+        files.append(str(tmp_path / f"log.{len(lines) - number}"))
+        (tmp_path / files[-1]).write_bytes(line)
+    for one in ids:
+        whole = run("explain", one, str(log))
+        assert whole.code == 0
+        assert run("explain", one, *files).out == whole.out
+        assert run("explain", one, *reversed(files)).out == whole.out
+    assert run("explain", ids[0], *files[:1]).code == 2

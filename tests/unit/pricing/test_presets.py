@@ -47,6 +47,15 @@ def test_other_points_are_taken_on_as_a_whole() -> None:
 
 def test_rows_without_a_preset_stay_as_they_are() -> None:
     prices, names = np.array([1.0, 2.0]), [BUDGET, ()]
-    found = PresetPrices(POINTS, keeps_mean_cost=False).of_rows(["lp", "best"], prices, names)
-    assert found[0] is prices
-    assert found[1] is names
+    presets = PresetPrices(POINTS, keeps_mean_cost=False)
+    for policies in (["lp", "best"], ["lp", "lp"]):
+        found = presets.of_rows(policies, prices, names)
+        assert (found[0].tolist(), found[1]) == ([1.0, 2.0], names)
+
+
+def test_rows_that_are_alike_are_priced_as_each_alone() -> None:
+    presets = PresetPrices(POINTS, keeps_mean_cost=False)
+    for prices in ([3.0, 3.0], [3.0, 1.0]):
+        found, names = presets.of_rows(["quality"] * 2, np.array(prices), [BUDGET] * 2)
+        alone = [presets.of("quality", price, BUDGET) for price in prices]
+        assert list(zip(found.tolist(), names, strict=True)) == alone

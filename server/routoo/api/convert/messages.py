@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from routoo.api.convert.health import unit_message
+from routoo.api.convert.learning import learned_score_message
 from routoo.api.convert.prices import prices_message
 from routoo.errors import InvalidRequestError
 from routoo.predictor.conversation import OFFERED_TOOLS, TURN, contents, conversation, role_of
@@ -267,7 +268,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         shadow_price=batch.shadow_prices[row],
         predictor_version=batch.versions.predictor,
         policy_version=batch.policy_versions[row],
-        degraded=batch.degraded or reason is Reason.GUARANTEE_BROKEN,
+        degraded=batch.degraded or reason == Reason.GUARANTEE_BROKEN,
         truncated=batch.truncated[row],
         input_tokens=int(batch.input_tokens[row]),
         predicted_output_tokens=batch.output_tokens[row],
@@ -299,6 +300,8 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
     took.select_ns = timing.select_ns
     took.total_ns = timing.finished_ns - accepted_ns
     took.batch_size = len(batch.choices)
+    if batch.estimates.learned is not None:
+        response.learned_version = batch.estimates.learned.id
     if batch.fallbacks is not None:
         for one in decision.fallbacks():
             response.fallbacks.add(
@@ -433,8 +436,9 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
     """Converts an overview of the pool's models to its reply."""
     pool = models.pool
     nothing: list[ModelCorrection | None] = [None] * len(pool.names)
-    corrections = models.corrections or nothing
     unknown = (None,) * len(pool.names)
+    corrections = models.corrections or nothing
+    learned = models.learned or unknown
     watched = () if models.health is None else models.health.models
     health = {one.model: unit_message(one) for one in watched}
     return info_pb2.ListModelsResponse(
@@ -457,6 +461,7 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
                 arm=arm_message(pool, column),
                 health=health.get(spec.name),
                 limits=_limits_of(models, column),
+                learned_score=learned_score_message(learned[column]),
                 **_correction(correction, models.mean_output_tokens[column]),
             )
             for column, spec, share, score, cost_usd, correction, evidence, averages in zip(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from routoo import __version__
 from routoo.api.convert.health import health_message, reported_failure
+from routoo.api.convert.learning import learning_message
 from routoo.api.convert.messages import optional_number, preset_message, route_response
 from routoo.api.convert.trials import experiment_message, promise_messages
 from routoo.errors import InvalidRequestError
@@ -221,6 +222,7 @@ def info_response(
         health=health_message(info.health),
         experiment=experiment_message(info.trials),
         guarantee=promise_messages(info.trials),
+        learning=learning_message(info.learning),
         presets=[preset_message(point) for point in info.presets],
     )
 

@@ -21,7 +21,7 @@ class Door:
     """One method of one path.
 
     Attributes:
-        method: ``GET``, which takes ``HEAD`` too, or ``POST``.
+        method: ``GET``, which takes ``HEAD`` too, ``POST`` or ``DELETE``.
         path: the whole path; or, with ``/*`` at its end, what all paths below it begin with.
         answer: replies to a call that was let in.
         rpc: names the call for roles, metrics and logs; empty: anybody may call, and nothing is
@@ -32,6 +32,7 @@ class Door:
         decodes: whether ``answer`` reads bodies that are compressed; others are refused.
         summary: a sentence in the API's description; empty: it is not described.
         messages: the types of the request and the reply, where ``rpc`` names none of gRPC's calls.
+        takes: the type of the request's body, for the API's description.
         media: the type of the reply's body, for the API's description.
         refuse: replies to a call that has failed, and returns the code of the refusal.
     """
@@ -45,5 +46,6 @@ class Door:
     decodes: bool = False
     summary: str = ""
     messages: tuple[type[Message], type[Message]] | None = None
+    takes: str = "application/json"
     media: str = "application/json"
     refuse: Refuse = send_problem

@@ -91,7 +91,7 @@ def _operation(door: Door, schemas: dict[str, Schema]) -> dict[str, Any]:
             parameters += _query(takes, schemas)
         else:
             asked = _one_or_list(door, _of_message(takes, schemas))
-            content = {"application/json": {"schema": asked}}
+            content = {door.takes: {"schema": asked}}
             operation["requestBody"] = {"required": True, "content": content}
         operation["parameters"] = parameters
         operation["operationId"] = door.rpc

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from routoo.errors import InvalidRequestError
 from routoo.request_fields import FIELDS, Kind
+from routoo.selector.policies import POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Header = tuple[str, str]
 PREFIX = "x-routoo-"
+POLICY = "x-routoo-policy"
 MODEL = "x-routoo-model"
 ARM = "x-routoo-arm"
 DECISION_ID = "x-routoo-decision-id"
@@ -30,6 +32,21 @@ RESULTS = frozenset(
 """Headers that only the processor writes. A caller's own are no constraints."""
 
 _FIELDS = {PREFIX + name.replace("_", "-"): field for name, field in FIELDS.items()}
+
+
+def with_policy(headers: tuple[Header, ...], model: object) -> tuple[Header, ...]:
+    """Returns the headers with the policy that a route name tells after a colon.
+
+    ``auto:quality`` is for clients that can send no header of their own; one that is sent counts.
+
+    Args:
+        headers: of the request, with the prefix.
+        model: the ``model`` of its body, a route name.
+    """
+    policy = model.partition(":")[2] if isinstance(model, str) else ""
+    if policy not in POLICIES or any(name == POLICY for name, _ in headers):
+        return headers
+    return (*headers, (POLICY, policy))
 
 
 def read_fields(headers: Iterable[tuple[str, str]]) -> dict[str, Any]:

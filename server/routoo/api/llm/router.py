@@ -20,6 +20,7 @@ from routoo.api.llm.headers import (
     STAY_REASON,
     SWITCH_COST_USD,
     read_fields,
+    with_policy,
 )
 from routoo.api.llm.named_models import booked_model
 from routoo.api.llm.refusal import Refusal, failure_of, fault_of, refusal_of
@@ -203,6 +204,8 @@ class Router:
             forwards = offered is not None
             if offered is None:
                 offered = _speaking(head.api, settings.processor)
+            if not named:
+                head = replace(head, ours=with_policy(head.ours, body.get("model")))
             request = _request(
                 head, asked, own, admission.caller, settings, engine.pool, named, offered
             )

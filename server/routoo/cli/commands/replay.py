@@ -83,8 +83,8 @@ def replay(
     from time import perf_counter
 
     from routoo.cli.output import replay_screens
-    from routoo.selector.lp.presets import PRESETS
-    from routoo.telemetry.decision_log.preset_price import preset_price
+    from routoo.cli.output.progress import working
+    from routoo.telemetry.decision_log.preset_price import at_its_point
     from routoo.telemetry.decision_log.reader import read_logs
     from routoo.telemetry.decision_log.replay import reproduce
     from routoo.telemetry.decision_log.what_if import what_if
@@ -98,14 +98,12 @@ def replay(
     instead = None
     if policy is not None or price is not None or config is not None:
         instead = _instead(policy or "", price, config)
-    with _uncollected():
+    with working("reading and deciding again"), _uncollected():
         started_s = perf_counter()
         log = read_logs(logs)
         log.findings += log.not_replayed
-        if config is None and policy in PRESETS and price is None:
-            instead = _instead(policy, preset_price(log, policy), None)
         if instead is not None:
-            compared = what_if(log, instead)
+            compared = what_if(log, at_its_point(instead, log))
             seconds = perf_counter() - started_s
             if as_json:
                 print_json(replay_screens.comparison_json(compared, log.findings, seconds))
@@ -134,12 +132,15 @@ def _show_value(
 ) -> None:
     """Shows the value of the other way, or why the log cannot tell it."""
     from routoo.cli.output import value_screen
+    from routoo.cli.output.progress import working
     from routoo.telemetry.decision_log.off_policy.grounds import LineExtras, ValueGrounds
     from routoo.telemetry.decision_log.off_policy.value import MOST_WEIGHT, judge_policy
+    from routoo.telemetry.decision_log.preset_price import at_its_point
     from routoo.telemetry.decision_log.reader import read_logs
 
-    with _uncollected():
+    with working("reading the log"), _uncollected():
         log = read_logs(logs)
+        instead = at_its_point(instead, log)
         extras = LineExtras.read(dict.fromkeys(logs), prompts=predictor is not None)
         again = None if predictor is None else _predict(predictor, extras.prompts)
         grounds = ValueGrounds.of(log, instead, extras.propensities, again)

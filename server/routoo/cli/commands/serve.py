@@ -135,12 +135,14 @@ def check_config(
 ) -> None:
     """Check settings, pool and predictor as `serve` does."""
     from routoo.cli.output import reply_screens
+    from routoo.cli.output.progress import working
     from routoo.config.loading import load_settings
     from routoo.routing.pool import load_pool
     from routoo.server.assembly import check
 
     settings = load_settings(file)
-    findings = check(settings)
+    with working("checking what a start checks"):
+        findings = check(settings)
     try:
         load_settings(file, finished=True)
         load_pool(settings.pool, finished=True)

@@ -72,10 +72,12 @@ def spend(
 
 def _logged(logs: list[Path], by: list[str], best: str, *, as_json: bool) -> None:
     from routoo.cli.output import spend_screens
+    from routoo.cli.output.progress import working
     from routoo.telemetry.decision_log.reader import read_logs
     from routoo.telemetry.decision_log.spend import KEYS, spending
 
-    log = read_logs(logs)
+    with working("reading the log"):
+        log = read_logs(logs)
     found = spending(log, [key for key in KEYS if key in by] or KEYS, best)
     if as_json:
         print_json(spend_screens.spending_json(found, log.findings))

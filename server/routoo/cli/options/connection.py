@@ -74,9 +74,16 @@ class CredentialFiles:
         """Reads the token; None where no file is named.
 
         Raises:
-            CommandError: the file cannot be read.
+            CommandError: the file cannot be read, or holds no token.
         """
-        return None if self.token is None else _read(self.token).decode("utf-8", "replace").strip()
+        if self.token is None:
+            return None
+        token = _read(self.token).decode("utf-8", "replace").strip()
+        if not token.isprintable() or not token.isascii() or not token or " " in token:
+            raise CommandError(
+                f"{self.token}: holds no token; put one there that `routoo token new` printed"
+            )
+        return token
 
     def read_tls(self) -> "Tls | None":
         """Reads the files for TLS; None where no authority is named.
@@ -93,8 +100,8 @@ class CredentialFiles:
         if self.ca is None:
             return None
         if self.certificate is None or self.key is None:
-            return Tls(_read(self.ca))
-        return Tls(_read(self.ca), _read(self.certificate), _read(self.key))
+            return Tls(_read_pem(self.ca))
+        return Tls(_read_pem(self.ca), _read_pem(self.certificate), _read_pem(self.key))
 
 
 _files: ContextVar[CredentialFiles] = ContextVar("credential files", default=CredentialFiles())  # noqa: B039 - frozen
@@ -161,8 +168,15 @@ def with_connection(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _read_pem(file: Path) -> bytes:
+    found = _read(file)
+    if b"-----BEGIN " not in found:
+        raise CommandError(f"{file}: is no PEM file; it begins with -----BEGIN CERTIFICATE-----")
+    return found
+
+
 def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise CommandError(f"{file}: cannot be read: {error.strerror}") from None
+        raise CommandError(f"{file}: cannot be read: {error.strerror}; name another") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, TextIO, TypeVar
 
 if TYPE_CHECKING:
@@ -54,7 +56,18 @@ class Phases:
             yield from self._progress.track(items, total=total, task_id=self._task)
 
 
-def _progress(terminal: TextIO) -> Progress:
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Shows on a terminal that one piece of work goes on, and takes it away when it is done."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with _progress(sys.stderr, transient=True) as progress:
+        progress.add_task(text, total=None)
+        yield
+
+
+def _progress(terminal: TextIO, *, transient: bool = False) -> Progress:
     from rich.console import Console  # noqa: PLC0415 - slow; a pipe needs no rich
     from rich.progress import (  # noqa: PLC0415 - slow; a pipe needs no rich
         BarColumn,
@@ -70,4 +83,5 @@ def _progress(terminal: TextIO) -> Progress:
         TimeElapsedColumn(),
         TextColumn("{task.description}", markup=False),
         console=Console(file=terminal),
+        transient=transient,
     )

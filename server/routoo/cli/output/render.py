@@ -54,8 +54,8 @@ class Column:
         header: the text above the column.
         align: "right" for numbers.
         optional: left out where the terminal is too narrow, the last such column first.
-        shrinks: its texts are cut at their front where that is still too wide; those of the first
-            column are cut before.
+        shrinks: its texts are cut at their front where that is still too wide. Those of the first
+            column never are: it gets lines of its own.
     """
 
     header: str
@@ -75,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """A table; where it stays too wide, texts of the first column are cut at their front."""
+    """A table; where it stays too wide, the first column has lines of its own."""
 
     columns: Sequence[Column]
     rows: Sequence[Row]
@@ -173,8 +173,16 @@ def _table(table: TextTable, glyphs: Glyphs, width: int | None) -> Iterator[Text
     ]
     is_pointing = any(row.marked for row in table.rows)
     pointer_width = len(glyphs.pointer + _GAP) if is_pointing else 0
+    names: list[str] | None = None
     if width is not None:
-        _fit(columns, texts, glyphs, width - pointer_width)
+        _drop(columns, texts, width - pointer_width)
+        if _width(texts) > width - pointer_width and len(columns) > 1:
+            names = [row.pop(0) for row in texts]
+            del columns[0]
+        _shrink(columns, texts, glyphs, width - max(pointer_width, len(_GAP)))
+    if names is not None and width is not None:
+        yield from _in_two_lines(table, names, texts, columns, glyphs, width)
+        return
     lines = _aligned(texts, columns)
     header, *rows = lines
     yield TextLine((" " * pointer_width + header).rstrip(), "muted")
@@ -185,6 +193,41 @@ def _table(table: TextTable, glyphs: Glyphs, width: int | None) -> Iterator[Text
         yield TextLine((pointer + text).rstrip(), row.style)
 
 
+def _in_two_lines(
+    table: TextTable,
+    names: list[str],
+    texts: list[list[str]],
+    columns: list[Column],
+    glyphs: Glyphs,
+    width: int,
+) -> Iterator[TextLine]:
+    """Lays out a table too wide for its names: a name on its own line, its figures below.
+
+    Where not even the figures fit, each has a line, after its header.
+    """
+    indent = max(len(glyphs.pointer + _GAP), len(_GAP))
+    fits = _width(texts) <= width - indent
+    aligned = _aligned(texts, columns)
+    if fits:
+        yield TextLine(names[0], "muted")
+        yield TextLine((" " * indent + aligned[0]).rstrip(), "muted")
+    if glyphs.rule:
+        yield TextLine(
+            glyphs.rule * min(width, indent + max(map(len, [*names, *aligned]))), "muted"
+        )
+    headers = max(map(len, texts[0]))
+    for number, row in enumerate(table.rows, 1):
+        pointer = (glyphs.pointer + _GAP) if row.marked else ""
+        parts = textwrap.wrap(pointer + names[number], width, break_on_hyphens=False)
+        yield from (TextLine(part, row.style) for part in parts)
+        if fits:
+            yield TextLine((" " * indent + aligned[number]).rstrip(), row.style)
+            continue
+        for header, cell in zip(texts[0], texts[number], strict=True):
+            if cell:
+                yield TextLine(" " * indent + header.ljust(headers) + _GAP + cell, row.style)
+
+
 def _text(cell: str | Bar, glyphs: Glyphs) -> str:
     if isinstance(cell, str):
         return cell
@@ -193,17 +236,20 @@ def _text(cell: str | Bar, glyphs: Glyphs) -> str:
     return (glyphs.bar[-1] * full + glyphs.bar[rest]).rstrip()
 
 
-def _fit(columns: list[Column], texts: list[list[str]], glyphs: Glyphs, width: int) -> None:
-    """Removes optional columns, the last first, then cuts columns of text, until it fits."""
-    while (excess := _width(texts) - width) > 0:
+def _drop(columns: list[Column], texts: list[list[str]], width: int) -> None:
+    """Removes optional columns, the last first, until the table fits."""
+    while _width(texts) > width:
         optional = [index for index, column in enumerate(columns) if column.optional]
         if not optional:
-            break
+            return
         del columns[optional[-1]]
         for row in texts:
             del row[optional[-1]]
-    shrinking = [index for index, column in enumerate(columns) if column.shrinks and index]
-    for index in [0, *shrinking]:
+
+
+def _shrink(columns: list[Column], texts: list[list[str]], glyphs: Glyphs, width: int) -> None:
+    """Cuts texts of columns that may shrink, at their fronts, until the table fits."""
+    for index in [index for index, column in enumerate(columns) if column.shrinks]:
         excess = _width(texts) - width
         if excess <= 0:
             return

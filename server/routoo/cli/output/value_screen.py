@@ -33,7 +33,7 @@ def value_screen(found: OffPolicyValue) -> list[Block]:
     ]
     left_out = [
         (found.without, "without a model in one of the ways"),
-        (found.odd, "with a propensity outside (0, 1]"),
+        (found.odd, "with a propensity that is unknown or outside (0, 1]"),
     ]
     blocks += [
         TextLine(f"{count(number, 'decision')} left out: {why}", "warning")

@@ -55,7 +55,8 @@ class ProcessorSettings(Section):
     enabled: bool = False
     """Whether Envoy's external processing is served."""
     route_names: tuple[str, ...] = Field(default=("auto",), min_length=1)
-    """Requests whose ``model`` is one of these are routed; all others pass untouched."""
+    """Requests whose ``model`` is one of these are routed; all others pass untouched. After a colon
+    a name may tell a policy that is offered, as in auto:quality."""
     max_body_bytes: int = Field(default=6 * 1024 * 1024, ge=1024, le=1024**3)
     """Longest request body that is read. It has to fit in a message, see
     ``limits.max_message_bytes``."""

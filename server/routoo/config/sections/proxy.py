@@ -134,7 +134,7 @@ class ProxySettings(Section):
     """Where requests go: by a model of the pool, by its provider (``provider`` in the pool, or else
     the part of its name before the first slash), or by ``*`` for all others. A model without an
     entry cannot be reached through these doors."""
-    retry_on: tuple[int, ...] = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+    retry_on: tuple[int, ...] = (404, 408, 409, 410, 425, 429, 500, 502, 503, 504, 529)
     """Statuses of a provider after which the next fallback of the decision is asked."""
     max_error_bytes: int = Field(default=64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Most of a reply to a failed attempt that is read, so that its connection can be used again.

@@ -8,19 +8,19 @@ by the same rule as in a process alone.
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import redis
 
 from routoo.budget.redis.clients import Clients
-from routoo.engine.corrections.encoding import SharingError, decoded, encoded
+from routoo.engine.corrections.encoding import Plain, SharingError, decoded, encoded
+from routoo.routing.corrections.speed import LearningTerms
+from routoo.routing.corrections.table import Answer, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from routoo.budget.redis.connecting import Connecting
-    from routoo.routing.corrections.speed import LearningTerms
-    from routoo.routing.corrections.table import Answer, Table
 
 _ATTEMPTS = 5
 _TIMEOUT_S = 2.0
@@ -35,31 +35,46 @@ return 1
 """
 
 
-class SharedTable:
-    """The table in Redis. Not thread-safe.
+Known = TypeVar("Known", bound=Plain)
+Answers = TypeVar("Answers")
+Rules = TypeVar("Rules")
+
+
+class SharedValue(Generic[Known, Answers, Rules]):
+    """A table in Redis. Not thread-safe.
 
     Args:
         connecting: the connection of the ledger, beside whose keys the table lies.
+        name: of its key.
+        read: makes a table of what its ``plain`` returned.
+        learn: returns a table after some answers, the oldest first.
 
     Raises:
         ConfigError: a URL cannot be understood.
     """
 
-    def __init__(self, connecting: Connecting) -> None:
-        self._key = connecting.tagged("corrections")
+    def __init__(
+        self,
+        connecting: Connecting,
+        name: str,
+        read: Callable[[Any], Known],
+        learn: Callable[[Known, Sequence[Answers], Rules], Known],
+    ) -> None:
+        self._key = connecting.tagged(name)
+        self._decode, self._learn = read, learn
         self._seen = ""  # the version of the table that was read or written last
         # The version of a write that Redis has not confirmed, and the answers that it held.
         self._sent, self._sent_answers = "", 0
         self._clients = Clients(connecting, _TIMEOUT_S, 1)
         self._located = False
 
-    def exchange(self, own: Table, answers: Sequence[Answer], terms: LearningTerms) -> Table | None:
+    def exchange(self, own: Known, answers: Sequence[Answers], terms: Rules) -> Known | None:
         """Adds what this replica has learned, and returns what all have.
 
         Args:
             own: the table of this replica, its answers in it; for a Redis that has none.
             answers: those that Redis has not got yet, the oldest first.
-            terms: how times are learned.
+            terms: how it is learned.
 
         Returns:
             The shared table, which has all of the answers; None: it is still that of the last call.
@@ -78,7 +93,7 @@ class SharedTable:
                     news = None if version == self._seen else found
                     self._seen, self._sent = version, ""
                     return news
-                table = own if found is None else found.learned(new, terms)
+                table = own if found is None else self._learn(found, new, terms)
                 if self._swap(version, table, len(answers)):
                     return table
         except _AWAY as error:
@@ -90,7 +105,7 @@ class SharedTable:
         """Closes the connection."""
         self._clients.close()
 
-    def _read(self) -> tuple[str, Table | None]:
+    def _read(self) -> tuple[str, Known | None]:
         if not self._located:
             self._clients.locate()
             self._located = True
@@ -99,13 +114,13 @@ class SharedTable:
         if version is None or content is None:
             return "", None
         try:
-            return version.decode(), decoded(content)
+            return version.decode(), decoded(content, self._decode)
         except ValueError as error:
             raise SharingError(
                 f"Redis holds something that is not ours under {self._key}: {error}; delete it"
             ) from None
 
-    def _swap(self, version: str, table: Table, answers: int) -> bool:
+    def _swap(self, version: str, table: Known, answers: int) -> bool:
         self._sent, self._sent_answers = uuid.uuid4().hex, answers
         client: Any = self._clients.client
         done = client.eval(_SWAP, 1, self._key, version, self._sent, encoded(table))
@@ -113,3 +128,11 @@ class SharedTable:
             self._seen = self._sent
         self._sent = ""
         return bool(done)
+
+
+class SharedTable(SharedValue[Table, Answer, LearningTerms]):
+    """The corrections of lengths and latencies in Redis. Not thread-safe."""
+
+    def __init__(self, connecting: Connecting) -> None:
+        """Opens the connection; see ``SharedValue``."""
+        super().__init__(connecting, "corrections", Table.read, Table.learned)

@@ -203,19 +203,3 @@ def in_turn(rows: SessionRows, estimates: Estimates, pool: Pool) -> Estimates:
     """Returns the estimates with what the turns of sessions cost."""
     figures = (estimates.input_tokens, estimates.output_tokens, estimates.priced_s)
     return replace(estimates, costs_usd=turn_costs_usd(rows, pool, *figures))
-
-
-def chosen_by(
-    policy: Policy, case: Case, turns: SessionTurns | None
-) -> tuple[IndexArray, ReasonArray, SessionTurns | None]:
-    """Lets a policy choose; returns the choice, int [n], its reasons and the turns after it.
-
-    Args:
-        policy: the policy.
-        case: the input, where no row is a turn of a session.
-        turns: the turns; None: there are none.
-    """
-    if turns is not None:
-        return turns.chosen_by(policy)
-    choice = policy.choose(case)
-    return choice, policy.explain(case, choice), None

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from routoo.errors import ConfigError
-from routoo.selector.arrays import BoolArray, IndexArray, ReasonArray
+from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
 from routoo.selector.policies.base import Case, Models, Policy
 from routoo.selector.policies.lp import decide, explained
 from routoo.selector.reason import Reason
@@ -72,6 +72,21 @@ class Guarantee(Policy):
     def preferred(self, case: Case) -> IndexArray:
         """Returns the choice at the proven price, int [n], before any draw."""
         return decide(case.scores, case.costs_usd, case.mask, self.price)
+
+    def odds(self, reasons: ReasonArray, choice: IndexArray, mask: BoolArray) -> FloatArray:
+        """Returns the chance that the draw had for each choice.
+
+        Args:
+            reasons: int8 [n] of ``Reason``; other policies' choices have a chance of 1.
+            choice: int [n].
+            mask: bool [n, m], eligible cells.
+        """
+        odds = np.ones(len(choice))
+        if self.share:
+            odds[reasons == Reason.GUARANTEE_SHARE] = self.share
+            kept = (reasons == Reason.GUARANTEE) & mask[:, self.reference]
+            odds[kept & (choice != self.reference)] = 1.0 - self.share
+        return odds
 
     def drawn(self, tickets: npt.NDArray[np.int64]) -> BoolArray:
         """Returns which requests are drawn for the reference, bool [n], by their numbers alone.

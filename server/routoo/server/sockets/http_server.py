@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 from routoo.api.http.admission import HttpAdmission
 from routoo.api.http.app import HttpApp
 from routoo.api.http.hosts import KnownHosts
+from routoo.api.http.lines import LineDoor
 from routoo.api.http.pages import (
     MetricsAccess,
     description_doors,
@@ -195,7 +196,8 @@ async def open_http(
     """
     settings = current.settings
     http = settings.http
-    doors = [*HttpRpcs(current, router, calls).doors(), *health_doors(is_serving), *more]
+    doors = [*HttpRpcs(current, router, calls).doors(), LineDoor(current, router, calls).door()]
+    doors += [*health_doors(is_serving), *more]
     if alone and settings.metrics.enabled:
         stays = not Address.parse(http.listen).leaves_the_machine
         access = partial(_metrics_access, current, stays=stays)

@@ -146,6 +146,8 @@ class Logged:
             confidence=told("task_confidence", np.nan),
             priced_s=np.array([_priced_s(line) for line in lines], np.int64),
             plain_tokens=told("plain_tokens", nothing),
+            plain_scores=told("plain_scores", nothing),
+            score_odds=told("score_odds", nothing),
             **_corrected(setup, lines, corrections),
         )
         if setup.unsure is not None:
@@ -426,6 +428,8 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
         ood=known("ood"),
         confidence=known("confidence"),
         plain_tokens=known("plain_tokens"),
+        plain_scores=known("plain_scores"),
+        score_odds=known("score_odds"),
         max_output_tokens=known("max_output_tokens", np.inf),
         length_factors=known("length_factors", 1.0),
         latency_factors=known("latency_factors", 1.0),

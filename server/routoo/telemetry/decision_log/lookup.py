@@ -54,9 +54,12 @@ def story_of(decision_id: str, files: Iterable[Path]) -> Story:
                     setups[str(values.get("setup"))] = values
                 elif values.get("id") == decision_id and values.get("kind") == "decision":
                     story.decision = values
-                    story.setup = setups.get(str(values.get("setup")))
                 elif decision_id in (values.get("id"), values.get("next")):
                     story.after.append(values)
+    if story.decision is not None:
+        # Only now, as the files may be in any order, and a setup stands in the first of its kind.
+        story.setup = setups.get(str(story.decision.get("setup")))
+    story.after.sort(key=lambda one: str(one.get("time", "")))
     return story
 
 
@@ -78,12 +81,17 @@ def followed(path: Path, *, from_start: bool, waits: Iterable[None]) -> Iterator
             file.seek(0, 2)
         rest = b""
         for _ in waits:
+            is_old = _renamed(path, file.fileno())
+            # What is read after that look is all that the old file will ever have.
             while piece := file.read(_CHUNK_BYTES):
                 *lines, rest = (rest + piece).split(b"\n")
                 yield from filter(None, map(_object, lines))
-            if _renamed(path, file.fileno()):
+            if is_old:
                 file.close()
                 file, rest = path.open("rb"), b""
+            elif os.fstat(file.fileno()).st_size < file.tell():
+                file.seek(0)  # emptied in its place, as ``logrotate`` does with ``copytruncate``
+                rest = b""
     finally:
         file.close()
 

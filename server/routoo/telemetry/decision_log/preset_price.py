@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.selector.lp.presets import preset_points
+from routoo.selector.lp.presets import PRESETS, preset_points
+from routoo.telemetry.decision_log.otherwise import OtherPolicy
 
 if TYPE_CHECKING:
+    from routoo.telemetry.decision_log.otherwise import Alternative
     from routoo.telemetry.decision_log.reader import LogContents
+
+
+def at_its_point(instead: Alternative, log: LogContents) -> Alternative:
+    """Returns another way to decide a log, a preset without a price at that of its point."""
+    if isinstance(instead, OtherPolicy) and instead.name in PRESETS and instead.price is None:
+        return replace(instead, price=preset_price(log, instead.name))
+    return instead
 
 
 def preset_price(log: LogContents, preset: str) -> float:

@@ -10,12 +10,14 @@ import numpy as np
 import orjson
 
 from routoo.routing.sessions.stay import Stay
+from routoo.selector.policies.guarantee import Guarantee
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from routoo.routing.decision import Chosen, DecidedBatch, Prepared
+    from routoo.routing.estimates import Estimates
     from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.telemetry.decision_log.header import Setup
@@ -142,7 +144,12 @@ class BatchRecord:
         """Returns the probability of the choice, null if it is not known, and what it comes of."""
         explored = self.batch.explored
         if explored is None:
-            return {"propensity": 1.0}
+            promise, at = self.setup.policies.get("guarantee"), slice(row, row + 1)
+            if not isinstance(promise, Guarantee) or not promise.share:
+                return {"propensity": 1.0}
+            chosen = self.chosen
+            odds = promise.odds(chosen.reasons[at], chosen.choice[at], self.batch.mask[at])
+            return {"propensity": float(odds[0])}
         propensity = explored.propensity[row]
         if isnan(propensity):
             return {"propensity": None}
@@ -218,7 +225,7 @@ class BatchRecord:
             known["unsure"] = True
         if estimates.percentiles is not None and estimates.percentiles[row]:
             known["latency_percentile"] = int(estimates.percentiles[row])
-        return known | self._corrected(row)
+        return known | _learned(estimates, row) | self._corrected(row)
 
     def _corrected(self, row: int) -> dict[str, Any]:
         """Returns what the correction in force has changed, if there is one."""
@@ -231,6 +238,18 @@ class BatchRecord:
         if not np.isnan(limits[row]):  # else the request's own figures hold
             known["plain_tokens"] = _whole(plain_tokens[row])
         return known
+
+
+def _learned(estimates: Estimates, row: int) -> dict[str, Any]:
+    """Returns which learned scores were in force, and what they were made from."""
+    plain, odds, learned = estimates.plain_scores, estimates.score_odds, estimates.learned
+    if plain is None or odds is None or learned is None:
+        return {}
+    return {
+        "learned": learned.id,
+        "plain_scores": plain[row].tolist(),
+        "score_odds": odds[row].tolist(),
+    }
 
 
 def _cells(flags: BoolArray) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from routoo.errors import InfeasibleError, InvalidRequestError
 from routoo.routing.constraints import narrow
 from routoo.routing.corrections.factors import corrected_tokens
+from routoo.routing.corrections.scores.in_force import learned_scores
 from routoo.routing.decision import Chosen
 from routoo.routing.estimates import answers_of, costs_usd_of, latencies_ms_of, most_usd_of
 from routoo.routing.joint import solve_jointly
@@ -146,7 +147,7 @@ def figures_again(logged: Logged) -> Estimates:
     output_tokens = _tokens_again(old, pool)
     again = replace(
         old,
-        scores=round_scores(old.scores),
+        scores=_scores_again(old),
         output_tokens=output_tokens,
         most_usd=most_usd_of(
             pool, logged.requests, old.most_input_tokens, output_tokens, old.priced_s
@@ -163,6 +164,14 @@ def figures_again(logged: Logged) -> Estimates:
         again = in_turn(logged.sessions, again, pool)
     unsure = logged.setup.unsure
     return again if unsure is None else unsure.marked(again)
+
+
+def _scores_again(old: Estimates) -> FloatArray:
+    plain, odds = old.plain_scores, old.score_odds
+    if plain is None or odds is None:
+        return round_scores(old.scores)
+    again = learned_scores(np.nan_to_num(plain), np.nan_to_num(odds, nan=1.0))
+    return np.where(np.isnan(plain), round_scores(old.scores), again)
 
 
 def _tokens_again(old: Estimates, pool: Pool) -> FloatArray:
@@ -205,6 +214,8 @@ def _each(logged: Logged) -> _Again:
         wanted = np.where(logged.fallen, promise.reference, wanted)
         codes = np.where(logged.fallen, np.int8(Reason.GUARANTEE_BROKEN), codes)
     odds = np.ones(len(names))
+    if isinstance(promise, Guarantee):
+        odds = promise.odds(codes, wanted, logged.mask)
     if logged.explored is not None and logged.setup.exploration is not None:
         wanted, codes, odds = _explored_again(
             logged, case, wanted, codes, logged.setup.exploration, logged.explored

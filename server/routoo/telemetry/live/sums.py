@@ -13,7 +13,7 @@ from routoo.selector.policies.base import Case
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from routoo.selector.arrays import IndexArray
+    from routoo.selector.arrays import FloatArray, IndexArray
     from routoo.selector.policies.base import Policy
     from routoo.telemetry.live.seen_decision import SeenDecision
 
@@ -79,12 +79,13 @@ def totals_of(seen: Sequence[SeenDecision], choice: Sequence[int] | None = None)
     )
 
 
-def decided_by(policy: Policy, seen: Sequence[SeenDecision]) -> IndexArray:
-    """Decides requests again by another policy, at the prices that held then.
+def decided_by(policy: Policy, seen: Sequence[SeenDecision], prices: FloatArray) -> IndexArray:
+    """Decides requests again by another policy, within the constraints that they had.
 
     Args:
         policy: decides.
         seen: n decisions with one pool.
+        prices: float64 [n], score per USD.
 
     Returns:
         The chosen columns, int [n]; -1 where no model was eligible.
@@ -96,7 +97,7 @@ def decided_by(policy: Policy, seen: Sequence[SeenDecision]) -> IndexArray:
             scores=np.array([one.scores for one in seen]),
             costs_usd=np.array([one.costs_usd for one in seen]),
             mask=np.array([one.mask for one in seen]),
-            prices=np.array([one.price for one in seen]),
+            prices=prices,
             max_quality_gaps=np.full(len(seen), np.nan),
             tickets=np.array([one.ticket for one in seen], np.int64),
         )

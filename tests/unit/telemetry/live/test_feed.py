@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from routoo.errors import NoEligibleModelError
@@ -151,8 +152,8 @@ async def test_sums_and_another_policy(artifact: Artifact, metrics: Metrics) -> 
     best = seen[0].pool.names.index(told.best)
     assert told.best_cost_usd == pytest.approx(sum(one.costs_usd[best] for one in seen))
     assert told.best_mean_score <= told.mean_score
-    cheapest = decided_by(Cheapest(), seen)
+    cheapest = decided_by(Cheapest(), seen, np.zeros(3))
     assert cheapest.tolist() == [int(one.costs_usd.argmin()) for one in seen]
     assert totals_of(seen, cheapest.tolist()).cost_usd < told.cost_usd
-    assert decided_by(Cheapest(), []).tolist() == []
+    assert decided_by(Cheapest(), [], np.zeros(0)).tolist() == []
     assert totals_of([]).decisions == 0

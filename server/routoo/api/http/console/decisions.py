@@ -16,7 +16,7 @@ from routoo.api.tenancy import decisions_shown
 from routoo.errors import InvalidRequestError, QueueFullError, RoutooError
 from routoo.telemetry.live.feed import MOST_KEPT
 from routoo.telemetry.live.sums import totals_of
-from routoo.v1.live_pb2 import ListDecisionsRequest, ListDecisionsResponse
+from routoo.v1.live_pb2 import DecisionTotals, ListDecisionsRequest, ListDecisionsResponse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,9 @@ class DecisionDoors:
         self._feed = feed
         self._gate = gate
         self._viewers = 0
+        # By tenant: the newest decision that is among the sums, and the sums. Those who look at the
+        # same decisions have them added up once.
+        self._totals: dict[str | None, tuple[int, DecisionTotals]] = {}
         self._asked = JsonForm.of(ListDecisionsRequest)
         self._listed = JsonForm.of(ListDecisionsResponse)
 
@@ -77,18 +80,31 @@ class DecisionDoors:
         most = _checked_limit(asked)
         self._feed.look()
         found = self._feed.latest(tenant)
-        await call.reply(200, orjson.dumps(self._written(found, asked.after, most)))
+        await call.reply(200, orjson.dumps(self._written(tenant, found, asked.after, most)))
 
-    def _written(self, found: Sequence[SeenDecision], after: int, most: int) -> dict[str, Any]:
+    def _written(
+        self, tenant: str | None, found: Sequence[SeenDecision], after: int, most: int
+    ) -> dict[str, Any]:
         shown = [one for one in found if one.number > after][-most:]
         return self._listed.written(
             ListDecisionsResponse(
                 decisions=[decision_message(one) for one in reversed(shown)],
-                totals=totals_message(totals_of(found)),
+                totals=self._totals_of(tenant, found),
                 workers=self._current.settings.workers,
                 has_prompts=self._feed.prompts,
             )
         )
+
+    def _totals_of(self, tenant: str | None, found: Sequence[SeenDecision]) -> DecisionTotals:
+        if not found:
+            self._totals.pop(tenant, None)
+            return DecisionTotals()
+        newest, known = found[-1].number, self._totals.get(tenant)
+        if known is None or known[0] != newest:
+            if len(self._totals) >= _MOST_VIEWERS:
+                self._totals.clear()
+            known = self._totals[tenant] = newest, totals_message(totals_of(found))
+        return known[1]
 
     async def _stream(self, call: HttpCall) -> None:
         caller = admitted(call).caller
@@ -121,7 +137,7 @@ class DecisionDoors:
                 found = self._feed.latest(tenant)
                 newest = found[-1].number if found else after
                 if newest > after or not sent_s:
-                    data = orjson.dumps(self._written(found, after, most))
+                    data = orjson.dumps(self._written(tenant, found, after, most))
                     await call.write(b"event: decisions\ndata: " + data + b"\n\n")
                     after, sent_s = max(after, newest), now_s
                 elif now_s - sent_s > _QUIET_S:

@@ -103,9 +103,12 @@ class TrialDoors:
             engine = self._current.engine
             names = engine.pool.names
             seen = [one for one in self._feed.latest(tenant) if one.pool.names == names]
+            tenants = [one.tenant for one in seen]
             first, other = (
-                decided_by(engine.policies.named[name], seen).tolist()
-                for name in (asked.policy, asked.other_policy)
+                decided_by(policy, seen, engine.accounting.prices(policy.name, tenants)).tolist()
+                for policy in (
+                    engine.policies.named[name] for name in (asked.policy, asked.other_policy)
+                )
             )
         response = self._comparison_of(asked, seen, first, other)
         await call.reply(200, orjson.dumps(self._compared.written(response)))

@@ -107,7 +107,18 @@ class LlmDoors:
             )
             for path, api in PATHS.items()
         ]
-        return [*requests, *catalogue.doors(partial(self._refuse, "messages"))]
+        kept = [
+            Door(
+                method,
+                "/v1/responses/*",
+                _kept_elsewhere,
+                rpc=_RPCS["responses"],
+                most_bytes=0,
+                refuse=partial(self._refuse, "responses"),
+            )
+            for method in ("GET", "POST", "DELETE")
+        ]
+        return [*requests, *kept, *catalogue.doors(partial(self._refuse, "messages"))]
 
     @property
     def reached(self) -> tuple[str, ...]:
@@ -335,6 +346,15 @@ class LlmDoors:
             here = {"on_unreadable": "refuse", "on_too_large": "refuse"}
             self._terms = settings, settings.model_copy(update=here)
         return self._terms[1]
+
+
+async def _kept_elsewhere(call: HttpCall) -> None:  # noqa: ARG001 - each gets the same answer
+    """Refuses what is asked of a reply that was given before."""
+    raise HttpError(
+        404,
+        "the provider that gave this reply has it, and which one that was is not kept here; keep"
+        " replies yourself, or ask that provider",
+    )
 
 
 def head_of(api: Api, call: HttpCall) -> Head:

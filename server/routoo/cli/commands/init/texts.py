@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from routoo.cli.commands.init.answers import Answers
 
 _SETTINGS: Final = """\
-# Settings of Routoo, written by `routoo init`. docs/configuration.md describes all of them.
+# Settings of Routoo, written by `routoo init`. docs/reference/configuration.md tells all.
 # Check a change: routoo check-config THIS_FILE. Serve: routoo serve --config THIS_FILE.
 """
 _POOL: Final = """\
@@ -49,6 +49,7 @@ def settings_text(
             "name": answers.preset,
             "offered": [one for one in PRESETS if one != answers.preset],
         },
+        "processor": {"route_names": ["auto", *(f"auto:{one}" for one in PRESETS)]},
         # Only what is listed is asked, whatever other keys stand in the environment.
         "proxy": {"known_providers": False, "upstreams": upstreams},
     }

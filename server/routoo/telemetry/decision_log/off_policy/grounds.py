@@ -27,7 +27,7 @@ class LineExtras:
     """Lines of decisions, as far as replay has no use for them.
 
     Attributes:
-        propensities: by decision id, where it is below 1.
+        propensities: by decision id, where it is not 1; NaN: the log says that it is not known.
         prompts: by decision id, where the log has the texts and they are wanted.
     """
 
@@ -75,7 +75,7 @@ class ValueGrounds:
         expected_scores, expected_costs_usd: float64 [n], those of the other policy's choices, by
             the same predictor.
         without: decisions that are left out, as one of the two ways found no model.
-        odd: decisions that are left out, as their propensity is outside (0, 1].
+        odd: decisions that are left out, as their propensity is not known, or outside (0, 1].
     """
 
     models: tuple[str, ...]

@@ -15,6 +15,8 @@ LEVEL: Final = 0.95
 RESAMPLES: Final = 400
 _ROWS_AT_ONCE: Final = 10_000
 _FLAT: Final = 1e-12
+# Poisson counts of mean 1 by 16 random bits, several times faster than drawing each one.
+_COUNTS: Final = stats.poisson.ppf((np.arange(65_536) + 0.5) / 65_536, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +84,32 @@ def bernstein(terms: FloatArray, span: float) -> Interval:
 
 
 def bootstrap(
-    top: FloatArray, bottom: FloatArray | None = None, *, seed: int = 0, draws: int = RESAMPLES
-) -> Interval:
-    """Returns the percentile interval over resampled decisions (Efron and Tibshirani, 1993).
+    tops: FloatArray, bottoms: FloatArray | None = None, *, seed: int = 0, draws: int = RESAMPLES
+) -> list[Interval]:
+    """Returns the percentile intervals over resampled decisions (Efron and Tibshirani, 1993).
 
-    Each decision is drawn as often as a Poisson variable of mean 1 says.
+    Each decision is drawn as often as a Poisson variable of mean 1 says, for all k figures alike.
 
     Args:
-        top: float64 [n]; the figure is its sum over that of ``bottom``.
-        bottom: float64 [n]; None: ones, so that the figure is the mean.
+        tops: float64 [n, k]; a figure is its sum over that of ``bottoms``.
+        bottoms: float64 [n, k]; None: ones, so that the figures are means.
         seed: of the resamples.
         draws: their number.
     """
     rng = np.random.default_rng(seed)
-    pairs = np.column_stack([top, np.ones(len(top)) if bottom is None else bottom])
-    sums = np.zeros((draws, 2))
-    for start in range(0, len(pairs), _ROWS_AT_ONCE):
+    n, k = tops.shape
+    pairs = np.concatenate([tops, np.ones((n, k)) if bottoms is None else bottoms], axis=1)
+    sums = np.zeros((draws, 2 * k))
+    for start in range(0, n, _ROWS_AT_ONCE):
         part = pairs[start : start + _ROWS_AT_ONCE]
-        sums += rng.poisson(1.0, (draws, len(part))).astype(np.float64) @ part
-    kept = sums[:, 1] > 0.0
-    if not kept.any():
-        return Interval(float("-inf"), float("inf"))
-    figures = sums[kept, 0] / sums[kept, 1]
-    low, high = np.quantile(figures, [0.5 - LEVEL / 2.0, 0.5 + LEVEL / 2.0])
-    return Interval(float(low), float(high))
+        drawn = rng.integers(0, len(_COUNTS), (draws, len(part)), np.uint16)
+        sums += _COUNTS[drawn] @ part
+    found = []
+    for top, bottom in zip(sums[:, :k].T, sums[:, k:].T, strict=True):
+        kept = bottom > 0.0
+        low, high = -np.inf, np.inf
+        if kept.any():
+            ends = [0.5 - LEVEL / 2.0, 0.5 + LEVEL / 2.0]
+            low, high = np.quantile(top[kept] / bottom[kept], ends)
+        found.append(Interval(float(low), float(high)))
+    return found

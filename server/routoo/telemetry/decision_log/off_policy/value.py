@@ -107,7 +107,7 @@ class OffPolicyValue:
         same: those in which both choose the same model.
         explored: those whose propensity is below a half.
         without: decisions left out, as one of the two ways found no model.
-        odd: decisions left out, as their propensity is outside (0, 1].
+        odd: decisions left out, as their propensity is not known, or outside (0, 1].
         quality: mean scores in [0, 1].
         cost_usd: mean costs.
     """
@@ -219,16 +219,28 @@ def _judged(
     logged = weighted = robust = gain = ips_width = None
     if evidence.graded > 1:
         now = dr_value(on_policy, predicted, predicted)
-        logged = _estimated(now, on_policy, top, seed)
-        if not refusal:
-            better = dr_value(log, expected, predicted)
-            worst = _worst(expected, never, top)
-            weighted = _estimated(snips_value(log), log, top, seed, ratio=weights)
-            robust = _estimated(better, log, top, seed, worst=worst)
+        if refusal:
+            (drawn,) = bootstrap(now.terms[:, None], seed=seed)
+        else:
+            better, ratio = dr_value(log, expected, predicted), snips_value(log)
             change = mean_value(better.terms - now.terms)
-            gain = _estimated(change, log, top, seed, worst=worst, signed=True)
+            earned = weights * log.residuals(np.zeros(len(weights)))
+            ones = np.ones(len(weights))
+            drawn, *others = bootstrap(
+                np.column_stack([now.terms, better.terms, change.terms, earned]),
+                np.column_stack([ones, ones, ones, weights]),
+                seed=seed,
+            )
+            worst = _worst(expected, never, top)
+            reach = None if top is None else _span(log, top)
+            robust = _estimated(better, others[0], reach, (0.0, top), worst)
+            twice = None if reach is None else 2.0 * reach
+            gain = _estimated(change, others[1], twice, (None if top is None else -top, top), worst)
+            weighted = _estimated(ratio, others[2])
             of_ips = studentised(ips_value(log).terms)
             ips_width = of_ips.high - of_ips.low
+        own = None if top is None else _span(on_policy, top)
+        logged = _estimated(now, drawn, own, (0.0, top))
     return JudgedFigure(
         graded=evidence.graded,
         logged=logged,
@@ -274,39 +286,36 @@ def _worst(expected: FloatArray, never: BoolArray, top: float | None) -> tuple[f
     )
 
 
+def _span(log: LoggedFeedback, top: float) -> float:
+    """The greatest difference of two terms of a doubly robust estimate of figures from 0 to top."""
+    reach = float((1.0 / log.propensities[log.known]).max(initial=1.0))
+    return top * (1.0 + 2.0 * min(reach, log.most_weight))
+
+
 def _estimated(
     found: PolicyValue,
-    log: LoggedFeedback,
-    top: float | None,
-    seed: int,
-    *,
-    ratio: FloatArray | None = None,
+    resampled: Interval,
+    span: float | None = None,
+    ends: tuple[float | None, float | None] = (None, None),
     worst: tuple[float, float] = (0.0, 0.0),
-    signed: bool = False,
 ) -> Estimated:
     """Puts the intervals to an estimate.
 
     Args:
         found: the estimate.
-        log: its log.
-        top: the greatest figure; None: there is none.
-        seed: of the bootstrap.
-        ratio: the weights, where the estimate is a mean that is weighted by them.
+        resampled: its interval by the bootstrap.
+        span: the greatest difference of two terms; None: it has no bound.
+        ends: the least and the greatest figure there can be; None: no end.
         worst: widens the intervals, as the model alone speaks for some decisions.
-        signed: whether the figure is a difference.
     """
-    known = log.known
-    if ratio is None:
-        resampled = bootstrap(found.terms, seed=seed)
-    else:
-        resampled = bootstrap(ratio * log.residuals(np.zeros(len(ratio))), ratio, seed=seed)
     bounds = None
-    if top is not None and ratio is None:
-        reach = float((1.0 / log.propensities[known]).max(initial=1.0))
-        span = top * (1.0 + 2.0 * min(reach, log.most_weight)) * (2.0 if signed else 1.0)
-        bounds = bernstein(found.terms, span).widened(*worst)
-        low = -top if signed else 0.0
-        bounds = Interval(max(bounds.low, low), min(bounds.high, top))
+    if span is not None:
+        wide = bernstein(found.terms, span).widened(*worst)
+        low, high = ends
+        bounds = Interval(
+            wide.low if low is None else max(wide.low, low),
+            wide.high if high is None else min(wide.high, high),
+        )
     return Estimated(
         found.value,
         studentised(found.terms).widened(*worst),

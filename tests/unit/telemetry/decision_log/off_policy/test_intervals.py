@@ -21,7 +21,7 @@ def test_intervals_cover_a_mean_that_few_terms_make() -> None:
     rng = np.random.default_rng(0)
     draws = [few_large_terms(rng) for _ in range(400)]
     by_errors = [studentised(terms) for terms in draws]
-    resampled = [bootstrap(terms) for terms in draws[:200]]
+    resampled = [bootstrap(terms[:, None])[0] for terms in draws[:200]]
     always = [bernstein(terms, 60.0) for terms in draws]
     assert np.mean([one.low <= 0.5 <= one.high for one in by_errors]) >= 0.94
     assert np.mean([one.low <= 0.5 <= one.high for one in resampled]) >= 0.88
@@ -46,7 +46,7 @@ def test_the_interval_moves_with_its_terms(values: list[float], scale: float, sh
 
 def test_equal_terms_leave_no_doubt() -> None:
     terms = np.full(10, 0.3)
-    for one in (studentised(terms), bootstrap(terms)):
+    for one in (studentised(terms), *bootstrap(terms[:, None])):
         assert (one.low, one.high) == pytest.approx((0.3, 0.3))
 
 
@@ -55,7 +55,8 @@ def test_a_single_term_has_no_bounds() -> None:
 
 
 def test_the_bootstrap_is_the_same_again() -> None:
-    terms = few_large_terms(np.random.default_rng(1))
+    terms = few_large_terms(np.random.default_rng(1))[:, None]
     assert bootstrap(terms, seed=3) == bootstrap(terms, seed=3)
-    half = bootstrap(terms, np.full(len(terms), 2.0), seed=3)
-    assert half.low == pytest.approx(bootstrap(terms, seed=3).low / 2.0)
+    both = bootstrap(np.hstack([terms, terms]), np.tile([[1.0, 2.0]], (len(terms), 1)), seed=3)
+    assert both[1].low == pytest.approx(both[0].low / 2.0)
+    assert bootstrap(terms, np.zeros_like(terms))[0].high == np.inf

@@ -151,6 +151,17 @@ async def test_odd_propensities_are_left_out_and_counted(
     assert "no decision has a model in both ways" in found.quality.refusal
 
 
+async def test_unknown_propensities_are_left_out(artifact: Artifact, tmp_path: Path) -> None:
+    path = await write_explored_log(artifact, tmp_path / "log", decisions=60)
+    lines = path.read_bytes().splitlines()
+    at = next(at for at, line in enumerate(lines) if b'"propensity"' in line)
+    line = orjson.loads(lines[at])
+    lines[at] = orjson.dumps({**line, "propensity": None})
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    found = value_of(path)
+    assert (found.odd, found.decisions) == (1, 59)
+
+
 async def test_large_weights_are_left_to_the_model_and_counted(
     artifact: Artifact, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 // The cost-quality curve, and a point of it that two sliders move.
 
 import { curveChart } from "./chart.js";
-import { at, bar, figures, table } from "./dom.js";
+import { at, bar, figures, fill, make, table } from "./dom.js";
 import { score, share, usd } from "./format.js";
 
 const STEPS = 1000;
@@ -30,8 +30,9 @@ export function costOf(curve, wanted) {
   return a.mean_cost_usd + (b.mean_cost_usd - a.mean_cost_usd) * (wanted - a.mean_score) / (b.mean_score - a.mean_score || 1);
 }
 
-export const settingsOf = (point) =>
-  `policy:\n  name: lp\n  max_mean_cost_usd: ${Number(point.mean_cost_usd.toPrecision(4)).toFixed(10).replace(/0+$/, "")}\n`;
+// A preset stands by its name: its point moves with the prices of the pool, a number does not.
+export const settingsOf = (point, preset = "") => (preset ? `policy:\n  name: ${preset}\n`
+  : `policy:\n  name: lp\n  max_mean_cost_usd: ${Number(point.mean_cost_usd.toPrecision(4)).toFixed(10).replace(/0+$/, "")}\n`);
 
 export const shareRows = (shares) => Object.entries(shares).filter(([, part]) => part > 0).sort((a, b) => b[1] - a[1]);
 
@@ -53,10 +54,12 @@ export function startCurve({ pool }) {
     ["One more $ buys", (one) => one.shadow_price.toPrecision(3), true],
     ["Shares", (one) => shareRows(one.shares).map(([name, part]) => `${name} ${share(part)}`).join(", ")],
   ], curve);
-  let here = curve[0];
+  let here = curve[0], preset = "";
   const [budget, quality] = [at("curve-budget"), at("curve-quality")];
-  const show = (point) => {
+  const show = (point, name = "") => {
     here = point;
+    preset = name;
+    for (const button of at("curve-presets").children) button.setAttribute("aria-pressed", button.textContent === name);
     const cost = Math.max(point.mean_cost_usd, low);
     budget.value = Math.round(STEPS * Math.log(cost / low) / Math.log(high / low));
     quality.value = Math.round(STEPS * (point.mean_score - worst) / (best - worst || 1));
@@ -72,16 +75,19 @@ export function startCurve({ pool }) {
       ["Of the best score", share(point.mean_score / best), `at ${share(point.mean_cost_usd / high)} of its cost`],
     ]);
     table(at("curve-shares"), shareColumns, shareRows(point.shares));
-    at("curve-settings").textContent = settingsOf(point);
+    at("curve-settings").textContent = settingsOf(point, name);
     at("curve-copied").textContent = "";
   };
   budget.addEventListener("input", () => show(pointAt(curve, low * (high / low) ** (budget.value / STEPS))));
   quality.addEventListener("input", () => show(pointAt(curve, costOf(curve, worst + (best - worst) * quality.value / STEPS))));
-  at("curve-requests").addEventListener("input", () => show(here));
+  at("curve-requests").addEventListener("input", () => show(here, preset));
+  fill(at("curve-presets"), ...(pool.presets ?? []).map((one) => make("button", {
+    type: "button", "aria-pressed": "false", onclick: () => show(pointAt(curve, one.mean_cost_usd), one.name),
+  }, one.name)));
   at("curve-form").addEventListener("submit", (event) => event.preventDefault());
   at("curve-copy").addEventListener("click", async () => {
     try {
-      await navigator.clipboard.writeText(settingsOf(here));
+      await navigator.clipboard.writeText(settingsOf(here, preset));
       at("curve-copied").textContent = "Copied.";
     } catch {
       getSelection().selectAllChildren(at("curve-settings"));

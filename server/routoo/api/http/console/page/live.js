@@ -76,7 +76,7 @@ function showTotals(feed) {
     ["Refused", whole(refused)],
     ["Spend, as predicted", usd(cost)],
     ["Mean score", decisions ? feed.totals.mean_predicted_score.toFixed(3) : "none"],
-    best ? ["Saved", usd(saved), `${share(bestCost ? saved / bestCost : 0)} less than ${best} for all, at ${(feed.totals.best_mean_score - feed.totals.mean_predicted_score).toFixed(3)} less score`]
+    !decisions ? ["Saved", "nothing yet"] : best ? ["Saved", usd(saved), `${share(bestCost ? saved / bestCost : 0)} less than ${best} for all, at ${(feed.totals.best_mean_score - feed.totals.mean_predicted_score).toFixed(3)} less score`]
       : ["Saved", "not known", "no model could have had all"],
   ]);
   const rows = Object.entries(feed.totals.models).sort((a, b) => b[1] - a[1]);
@@ -104,6 +104,8 @@ function showBudgets(told, info) {
   fill(at("live-budgets"), price, make("div", { class: "scroll", role: "region", "aria-label": "Budgets", tabindex: "0" }, list));
 }
 
+const signed = (bounds, digits = 3) => (bounds ? `${bounds.low.toFixed(digits)} to ${bounds.high.toFixed(digits)}` : "not known yet");
+
 function showState(pool, info) {
   const items = [];
   const failing = pool.models.filter((one) => one.health && one.health.state !== "HEALTH_STATE_CLOSED");
@@ -119,6 +121,18 @@ function showState(pool, info) {
   if (!info.corrections?.enabled) items.push("Corrections are off.");
   else if (!drifting.length) items.push(told ? `No drift: ${whole(told)} reports confirm the predictions.` : "No reports yet, so no drift is known.");
   if (info.shadow) items.push(`Policy ${info.shadow.policy} beside it: would have chosen otherwise ${whole(info.shadow.disagreements)} of ${whole(info.shadow.decisions)} times, for ${usd(info.shadow.shadow_cost_usd)} in place of ${usd(info.shadow.cost_usd)}.`);
+  const trial = info.experiment;
+  if (trial) {
+    items.push(`Experiment ${trial.name}: ${trial.candidate} decides ${share(trial.share)}${trial.in_shadow ? ", counted alone" : ""}; `
+      + `${trial.verdict}${trial.reverted ? ", and taken back" : ""}, score ${signed(trial.score_difference)}, `
+      + `cost of a request ${signed(trial.cost_difference_usd, 6)} $.`);
+  }
+  for (const one of info.guarantee ?? []) {
+    // Of single tenants and tasks, what is broken alone.
+    if (!one.broken && (one.tenant !== "*" || one.task !== "*")) continue;
+    items.push(`Guarantee${one.tenant === "*" ? "" : ` of ${one.tenant}`}${one.task === "*" ? "" : `, ${words(one.task)}`}: `
+      + `${one.broken ? "refuted, the reference answers" : "holds"} after ${whole(one.graded)} graded answers.`);
+  }
   if (info.degraded) items.unshift("Degraded: a component has failed.");
   fill(at("live-state"), make("ul", {}, ...items.map((one) => make("li", {}, one))));
 }

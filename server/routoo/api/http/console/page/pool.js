@@ -1,7 +1,9 @@
 // The models of the pool: prices, evidence, health.
 
+import { fail } from "./attempt.js";
 import { at, make, table } from "./dom.js";
 import { score, share, time, usd, whole, words } from "./format.js";
+import { get } from "./service.js";
 
 const price = (value) => (value === undefined ? "" : `$${value}`);
 
@@ -27,7 +29,8 @@ const columns = [
   ["Arm", (one) => (one.arm ? [one.arm.effort && `effort ${one.arm.effort}`, one.arm.service_tier, one.arm.known ? "known" : "by offset"].filter(Boolean).join(", ") : "")],
 ];
 
-export function startPool({ pool }) {
+export function startPool({ pool: first }) {
+  let pool = first;
   const filter = at("pool-filter");
   const show = () => {
     const word = filter.value.trim().toLowerCase();
@@ -37,5 +40,5 @@ export function startPool({ pool }) {
   };
   filter.addEventListener("input", show);
   show();
-  return {};
+  return { show(on) { if (on) get("/v1/pool").then((told) => { pool = told; show(); }, fail); } };
 }

@@ -104,6 +104,8 @@ function show(reply, real) {
     make("p", {}, `Chosen by ${words(reply.reason.rule)}: ${reply.reason.text}.`,
       binding.length ? ` Bound by ${binding.map(words).join(", ")}.` : ""),
     list,
+    reply.unexplored_model && make("p", { class: "hint" }, `Drawn to see how it does (${share(reply.propensity)}); the policy would have taken ${reply.unexplored_model}.`),
+    reply.experiment_arm && make("p", { class: "hint" }, `Decided by the arm ${reply.experiment_arm} of an experiment.`),
     reply.degraded && make("p", { class: "bad" }, "A component has failed; the decision was made without it."),
     reply.truncated && make("p", { class: "hint" }, "The prompt was longer than the predictor reads; its middle was cut out."),
     reply.arm && make("details", {}, make("summary", {}, "How to ask it"), make("pre", { tabindex: "0", "aria-label": "The arm" }, JSON.stringify(reply.arm, null, 2))),

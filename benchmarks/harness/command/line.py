@@ -6,11 +6,14 @@ import json
 import os
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+
+from harness.command.record import DEFAULT_FOLDER, record
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -40,6 +43,14 @@ def make_parser(
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--record",
+        type=Path,
+        nargs="?",
+        const=DEFAULT_FOLDER,
+        metavar="FOLDER",
+        help="keep the result in the documentation, docs/results/bench by default",
+    )
     if quick is not None:
         parser.add_argument("--quick", action="store_true", help=quick)
     return parser
@@ -56,7 +67,7 @@ def run(
     """Measures, prints the result and returns the exit code.
 
     Args:
-        options: the parsed command line, with ``json``.
+        options: the parsed command line, with ``json`` and ``record``.
         measure: returns the result, ready for a JSON encoder.
         show: prints the result for people; called without ``--json``.
         errors: what ``measure`` may fail with beside ``CannotRunError``; printed in one line.
@@ -70,6 +81,11 @@ def run(
     except (CannotRunError, *errors) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if options.record is not None:
+        with redirect_stdout(StringIO()) as told:
+            show(result)
+        name, quick = Path(sys.argv[0]).stem, getattr(options, "quick", False)
+        record(options.record, name, result, told.getvalue(), quick=quick)
     if options.json:
         print(json.dumps(result))
     else:

@@ -1,0 +1,1 @@
+"""Predictors on a Hugging Face hub: ``transfer.push`` and ``pull``, ``card``, and ``licences``."""

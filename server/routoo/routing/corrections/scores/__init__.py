@@ -1,0 +1,1 @@
+"""Abilities that graded answers teach: ``AbilityTable`` learns, ``LearnedScores`` is in force."""
