@@ -21,7 +21,7 @@ import orjson
 from routoo.api.extproc.envoy import ext_proc_pb2 as ext_proc
 from routoo.api.llm.bodies.request_body import read_body, read_head
 from routoo.errors import UnreadableBodyError
-from support.peers.zstd import zstd
+from support.artifacts.zstd import zstd
 from support.processor_stream import METHOD
 
 HANG_S = 30.0

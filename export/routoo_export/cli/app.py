@@ -12,11 +12,11 @@ from routoo_export.cli.data import data_app
 from routoo_export.cli.evaluate import evaluate_checkpoint
 from routoo_export.cli.export import export
 from routoo_export.cli.grade import grade
-from routoo_export.cli.hub import pull, push
 from routoo_export.cli.onboard import onboard
 from routoo_export.cli.onboard_checkpoint import onboard_checkpoint
 from routoo_export.cli.recogniser import recogniser_app
-from routoo_export.cli.repository import repository_config
+from routoo_export.cli.repositories.hub import pull, push
+from routoo_export.cli.repositories.triton import repository_config
 from routoo_export.cli.reproduce import reproduce_paper
 from routoo_export.cli.train import train
 from routoo_export.errors import ExportError

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from routoo.api.extproc.envoy import ext_proc_pb2 as ext_proc
 from routoo.api.extproc.envoy.ext_proc_pb2 import ProcessingMode
-from support.peers.zstd import zstd
+from support.artifacts.zstd import zstd
 from support.processor_stream import (
     CHAT,
     Stream,

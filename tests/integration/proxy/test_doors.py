@@ -12,9 +12,9 @@ import openai
 import pytest
 import yaml
 
+from support.artifacts.zstd import zstd
 from support.peers.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, TEXT
 from support.peers.proxied import KEY, proxied
-from support.peers.zstd import zstd
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from routoo.api.llm.content_coding import codings_of, decoded
 from routoo.errors import TooLargeError, UnreadableBodyError
-from support.peers.zstd import zstd
+from support.artifacts.zstd import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""Commands about where predictors are kept: ``triton``, a server's repository, and ``hub``."""
