@@ -6,7 +6,7 @@ import typer
 
 from routoo.cli.program import EXIT_CODES, run
 from routoo.errors import RoutooError
-from routoo_export.cli.autopilot import autopilot
+from routoo_export.autopilot.command import autopilot
 from routoo_export.cli.catalogue import catalogue_app
 from routoo_export.cli.data import data_app
 from routoo_export.cli.evaluation.checkpoint import evaluate_checkpoint
