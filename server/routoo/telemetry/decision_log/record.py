@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from math import isfinite, isnan
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -40,6 +41,12 @@ ASKED: Final[dict[str, Any]] = {
 """What a request says of the answers to it, by attributes of ``PromptRequest``, and the value that
 is not logged."""
 _OF_ARMS = frozenset({"api", "effort", "forbids_thinking"})
+_asked: Final = attrgetter(*ASKED)
+_USUAL: Final = tuple(ASKED.values())
+_REASONS: Final = {int(reason): reason.name for reason in Reason}
+_AT_ONCE: Final = 256
+"""Rows whose figures are taken out of the arrays together; those of a large batch would fill the
+memory."""
 _LINE = orjson.OPT_APPEND_NEWLINE
 
 
@@ -87,12 +94,37 @@ class BatchRecord:
             common = {"batch": self.prepared.ids[0]}
             head = {"kind": "batch", "id": common["batch"], "decisions": len(self.rows)}
             yield orjson.dumps({**head, "constraints": constraints}, option=_LINE)
-        rows = self.rows.tolist()
-        prompts = self.prompts.fields([self.requests[row].text for row in rows])
-        for row, prompt in zip(rows, prompts, strict=True):
-            yield orjson.dumps(self._values(row, common) | prompt, option=_LINE)
+        for start in range(0, len(self.rows), _AT_ONCE):
+            some = self.rows[start : start + _AT_ONCE]
+            figures = self._figures(some)
+            rows = some.tolist()
+            prompts = self.prompts.fields([self.requests[row].text for row in rows])
+            for row, prompt, *cells in zip(rows, prompts, *figures.values(), strict=True):
+                values = self._values(row, dict(zip(figures, cells, strict=True)), common)
+                yield orjson.dumps(values | prompt, option=_LINE)
 
-    def _values(self, row: int, common: dict[str, Any]) -> dict[str, Any]:
+    def _figures(self, rows: IndexArray) -> dict[str, list[Any]]:
+        """Returns what the lines of some rows have of each model, by field; many rows at once."""
+        batch, estimates = self.batch, self.batch.estimates
+        # A slice of the whole batch, as most records are, is no copy.
+        at = slice(None) if len(rows) == len(self.requests) else rows
+        figures = {
+            "scores": estimates.scores[at].tolist(),
+            "costs_usd": estimates.costs_usd[at].tolist(),
+            "latencies_ms": estimates.latencies_ms[at].tolist(),
+            "output_tokens": _whole(estimates.output_tokens[at]),
+            "input_tokens": _whole(estimates.input_tokens[at]),
+            "eligible": _cells_of_rows(batch.mask[at]),
+        }
+        if estimates.score_std is not None:
+            std = estimates.score_std[at]
+            # A joint batch is decided by these, so that replay needs every digit.
+            figures["score_std"] = (std.round(4) if self.chosen.joint is None else std).tolist()
+        if estimates.evidence is not None:
+            figures["evidence"] = estimates.evidence[at].tolist()
+        return figures
+
+    def _values(self, row: int, figures: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
         batch, estimates = self.batch, self.batch.estimates
         names = batch.pool.names
         choice, wanted = batch.choices[row], int(self.chosen.choice[row])
@@ -105,16 +137,11 @@ class BatchRecord:
             "predictor": batch.versions.predictor,
             "policy": batch.policy_versions[row],
             "model": names[choice] if choice >= 0 else None,
-            "reason": Reason(batch.reasons[row]).name,
+            "reason": _REASONS[batch.reasons[row]],
             "price": batch.shadow_prices[row],
             "priced_by": batch.couplings[row],
-            "scores": estimates.scores[row].tolist(),
-            "costs_usd": estimates.costs_usd[row].tolist(),
-            "latencies_ms": estimates.latencies_ms[row].tolist(),
-            "output_tokens": _whole(estimates.output_tokens[row]),
-            "input_tokens": _whole(estimates.input_tokens[row]),
+            **figures,
             "prices": batch.pool.prices.version,
-            "eligible": _cells(batch.mask[row]),
             **common,
         }
         if wanted != choice:
@@ -130,10 +157,12 @@ class BatchRecord:
         )
         if estimates.most_input_tokens is not None and limited:
             values["most_input_tokens"] = _whole(estimates.most_input_tokens[row])
-        for name, usual in ASKED.items():
-            # Where no model has arms, the fields that leave some of them decide nothing.
-            if getattr(request, name) != usual and not (arms is None and name in _OF_ARMS):
-                values[name] = getattr(request, name)
+        asked = _asked(request)
+        if asked != _USUAL:
+            for (name, usual), value in zip(ASKED.items(), asked, strict=True):
+                # Where no model has arms, the fields that leave some of them decide nothing.
+                if value != usual and not (arms is None and name in _OF_ARMS):
+                    values[name] = value
         values |= self._limits(row) | self._session(row)
         for name, flag in (("degraded", batch.degraded), ("truncated", batch.truncated[row])):
             if flag:
@@ -215,12 +244,6 @@ class BatchRecord:
         for name, figures in (("task_confidence", estimates.confidence), ("ood", estimates.ood)):
             if figures is not None:
                 known[name] = float(figures[row])
-        if estimates.score_std is not None:
-            std = estimates.score_std[row]
-            # A joint batch is decided by these, so that replay needs every digit.
-            known["score_std"] = (std.round(4) if self.chosen.joint is None else std).tolist()
-        if estimates.evidence is not None:
-            known["evidence"] = estimates.evidence[row].tolist()
         if estimates.unsure is not None and estimates.unsure[row]:
             known["unsure"] = True
         if estimates.percentiles is not None and estimates.percentiles[row]:
@@ -257,6 +280,11 @@ def _cells(flags: BoolArray) -> str:
     return (np.ascontiguousarray(flags).view(np.uint8) + np.uint8(ord("0"))).tobytes().decode()
 
 
-def _whole(tokens: FloatArray) -> list[int]:
-    whole: list[int] = tokens.astype(np.int64).tolist()
+def _cells_of_rows(flags: BoolArray) -> list[str]:
+    text, m = _cells(flags), flags.shape[1]
+    return [text[start : start + m] for start in range(0, len(text), m)]
+
+
+def _whole(tokens: FloatArray) -> list[Any]:
+    whole: list[Any] = tokens.astype(np.int64).tolist()
     return whole
