@@ -188,6 +188,12 @@ class _LogData:
         design = design[:, kept]
         precision = np.diag(1.0 / np.square(spread[kept]))
         found = np.zeros(len(kept))
+
+        def posterior(parts: FloatArray) -> float:
+            likely = self.offsets + (design @ parts)[place]
+            told = self.weights @ (self.scores * likely - np.logaddexp(0.0, likely))
+            return float(told - 0.5 * parts @ precision @ parts)
+
         place = self.chosen * kinds + self.kinds
         for _ in range(STEPS):
             likely = expit(self.offsets + (design @ found)[place])
@@ -197,6 +203,10 @@ class _LogData:
             )
             curve = (design.T * curves) @ design + precision
             step = np.linalg.solve(curve, design.T @ slopes - precision @ found)
+            # Where outcomes are nearly certain, a whole step goes far beyond the best.
+            before = posterior(found)
+            while posterior(found + step) < before and np.abs(step).max() >= _SURE:
+                step *= 0.5
             found += step
             if np.abs(step).max() < _SURE:
                 break
