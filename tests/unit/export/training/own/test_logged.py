@@ -104,6 +104,20 @@ def test_rows_that_are_right_stay(prompts: OwnPrompts) -> None:
     assert np.abs(found.moves.mean(axis=1)).max() < 0.25
 
 
+def test_lengths_follow_the_reported_ones(prompts: OwnPrompts) -> None:
+    log = logged(prompts, (0.0, 0.0), share=0.3)
+    tokens = np.full((N, 2), np.nan)
+    tokens[np.arange(N), log.chosen] = np.where(log.chosen == 0, 7.0, np.nan)
+    kept = replace(prompts.outcomes, scores=log.outcomes.scores, output_tokens=tokens)
+    table = fit_log(prompts, replace(log, outcomes=kept)).corrected(prompts.table)
+    rows = [table.row_of(name) for name in MODELS]
+    before, after = prompts.table.log_tokens[rows], table.log_tokens[rows]
+    assert (after[1] == before[1]).all()  # no length of it was reported
+    kinds, traits = prompts.features.kinds, prompts.features.traits
+    said = np.exp(kinds @ after[0] + traits @ prompts.table.token_weights[rows[0]])
+    assert said[log.chosen == 0].mean() == pytest.approx(7.0, rel=0.1)
+
+
 def test_the_corrected_table_says_what_was_fitted(prompts: OwnPrompts, artifact: Artifact) -> None:
     found = fit_log(prompts, logged(prompts, (0.0, -1.5), share=0.3))
     table = found.corrected(prompts.table)
