@@ -118,7 +118,7 @@ class Autopilot:
     def _train(self, state: AutopilotState) -> AutopilotReport:
         logs = self._logs()
         outcomes = convert_logs(logs, self._work.folder / "decisions.parquet")
-        graded = len(outcomes.prompts)
+        graded = len(outcomes.chosen)
         new = graded if graded < state.trained_on else graded - state.trained_on
         if new < self._terms.fewest_graded:
             wanted = self._terms.fewest_graded

@@ -102,8 +102,8 @@ def train_predictor(
     outcomes, config = supervision.outcomes, recipe.heads
     train = in_buckets(outcomes.buckets, TRAIN_BUCKETS)
     validation = in_buckets(outcomes.buckets, VALIDATION_BUCKETS)
+    require_texts(outcomes.prompts)
     if supervision.graded:
-        require_texts(outcomes.prompts)
         require_trainable(outcomes)
     elif not train.any() or not validation.any():
         raise OutcomeError("the training or the validation split is empty; bring more prompts")

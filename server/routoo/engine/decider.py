@@ -32,6 +32,7 @@ from routoo.routing.decision import (
     Timing,
     Versions,
 )
+from routoo.routing.exploring import drawing_of, drawn_odds, settled_odds
 from routoo.routing.joint import frontier_of, solve_jointly
 from routoo.routing.money.affordable import affordable_output_tokens
 from routoo.routing.sessions.stay import in_turn, turns_of
@@ -104,6 +105,7 @@ class Decider:
         self._ids = ids
         self._metrics = metrics
         self._shadow, self._promise = shadow, promise
+        self._drawing = drawing_of(policies.named)
         self._recorder = recorder
         spending = accounting.spending
         self._spending = None if spending is None or spending.is_apart else spending
@@ -316,6 +318,11 @@ class Decider:
         Only the first choice of requests is compared with that of the shadow policy.
         """
         chosen = self._by_policies(requests, prepared, again=again)
+        if self._drawing is not None:
+            sessions = None if prepared.turns is None else prepared.turns.rows
+            chosen.odds = drawn_odds(
+                self._drawing, chosen.choice, chosen.reasons, prepared.case.mask, sessions
+            )
         if self._promise is not None:
             chosen = self._promise.instead(chosen, requests, prepared)
         unsure, rows = self._policies.unsure, prepared.estimates.unsure
@@ -440,6 +447,9 @@ class Decider:
             fallbacks=None if fallbacks is None else fallbacks.tolist(),
             limits_usd=None if fallbacks is None or limits_usd is None else limits_usd.tolist(),
             explored=chosen.explored,
+            odds=settled_odds(
+                chosen.odds, choice != chosen.choice, prepared.case.mask, prepared.unlimited
+            ),
             trials=predicted.trials,
         )
         if is_dry:

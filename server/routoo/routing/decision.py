@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
     from routoo.routing.sessions.stay import DecidedTurns, SessionTurns
-    from routoo.selector.arrays import BoolArray, IndexArray, ReasonArray
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.lp.frontier import Frontier
     from routoo.selector.policies.base import Case
@@ -104,6 +104,7 @@ class DecidedBatch:
         limits_usd: what is reserved, which fallbacks cost at most; infinite: no budget pays; None:
             none pays in any row, or there are no fallbacks.
         explored: what was drawn; None: nothing could be, and the choice follows from the rest.
+        odds: the chances of the choices in the policies' own draws, NaN: not known; None: no draws.
         trials: per row, its arm of an experiment, empty: none; None: no row has one.
     """
 
@@ -136,6 +137,7 @@ class DecidedBatch:
     fallbacks: list[list[int]] | None = None
     limits_usd: list[float] | None = None
     explored: Explored | None = None
+    odds: list[float] | None = None
     trials: list[str] | None = None
 
     def fallback_columns(self, row: int) -> list[int]:
@@ -145,6 +147,13 @@ class DecidedBatch:
         return [column for column in self.fallbacks[row] if column >= 0]
 
     limited: int = 0
+
+    def propensity(self, row: int) -> float | None:
+        """Returns the probability of a row's choice, by all draws together; None: not known."""
+        found = 1.0 if self.explored is None else self.explored.propensity[row]
+        if self.odds is not None:
+            found *= self.odds[row]
+        return None if isnan(found) else found
 
     def rows(self, start: int, end: int) -> DecidedBatch:
         """Returns a part of the batch, in memory of its own."""
@@ -164,6 +173,7 @@ class DecidedBatch:
             sessions=None if self.sessions is None else self.sessions.part(start, end),
             health=None if self.health is None else self.health.take(at),
             explored=None if self.explored is None else self.explored.take(at),
+            odds=None if self.odds is None else self.odds[part],
             **columns,
         )
 
@@ -312,11 +322,7 @@ class Decision:
     @property
     def propensity(self) -> float | None:
         """The probability with which this model was chosen; None: not known."""
-        explored = self.batch.explored
-        if explored is None:
-            return 1.0
-        found = explored.propensity[self.row]
-        return None if isnan(found) else found
+        return self.batch.propensity(self.row)
 
     @property
     def unexplored_model(self) -> str:
@@ -579,6 +585,7 @@ class Chosen:
             no policy asks two.
         explored: what was drawn in place of the policies' choices; None: nothing could be.
         fallen: bool [n], rows that a refuted promise turned to its reference; None: none.
+        odds: float64 [n], the chances of the choices in the policies' own draws; None: no draws.
     """
 
     choice: IndexArray
@@ -589,3 +596,4 @@ class Chosen:
     seconds: IndexArray | None = None
     explored: Explored | None = None
     fallen: BoolArray | None = None
+    odds: FloatArray | None = None

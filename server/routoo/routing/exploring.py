@@ -1,14 +1,22 @@
-"""Exploration of the decisions of a batch, as columns: what was drawn, and how probable it was."""
+"""The draws of a batch, as columns: what was explored, and how probable each choice was."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+import numpy as np
 
-    from routoo.selector.arrays import BoolArray, IndexArray, ReasonArray
+from routoo.routing.sessions.facts import Tie
+from routoo.routing.sessions.rows import tied
+from routoo.selector.policies.guarantee import Guarantee
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from routoo.routing.sessions.rows import SessionRows
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
+    from routoo.selector.policies.base import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +69,62 @@ class Explored:
             drawn = part if part.rows.any() else None
         propensity = [self.propensity[row] for row in rows.tolist()]
         return Explored(propensity, self.share, self.most_usd, drawn)
+
+
+def drawing_of(policies: Mapping[str, Policy]) -> Guarantee | None:
+    """Returns the policy that draws some of its choices itself; None: none of these does."""
+    for policy in policies.values():
+        if isinstance(policy, Guarantee) and policy.share:
+            return policy
+    return None
+
+
+def drawn_odds(
+    policy: Guarantee,
+    choice: IndexArray,
+    reasons: ReasonArray,
+    mask: BoolArray,
+    sessions: SessionRows | None,
+) -> FloatArray:
+    """Returns the chances that a policy's own draws had for the choices, float64 [n].
+
+    A loop of tool calls stays with its model, whatever is drawn.
+
+    Args:
+        policy: draws the reference now and then.
+        choice: int [n], of the policies, before anything turned it.
+        reasons: int8 [n], its reasons.
+        mask: bool [n, m], eligible cells.
+        sessions: the sessions of the requests; None: no row has one.
+    """
+    odds = policy.odds(reasons, choice, mask)
+    if sessions is not None:
+        odds[tied(sessions, Tie.TOOL_LOOP) & (choice == sessions.current)] = 1.0
+    return odds
+
+
+def certain(odds: FloatArray | None, rows: BoolArray) -> FloatArray | None:
+    """Returns chances with those of some rows, bool [n], at 1, as no draw made their choice."""
+    return None if odds is None else np.where(rows, 1.0, odds)
+
+
+def settled_odds(
+    odds: FloatArray | None, moved: BoolArray, mask: BoolArray, unlimited: BoolArray | None
+) -> list[float] | None:
+    """Returns the chances of choices in the policies' own draws, as they came out in the end.
+
+    Where a budget or a provider's limit had no room for what was chosen at first, the chance is not
+    known, NaN: the second choice depends on what was drawn.
+
+    Args:
+        odds: float64 [n], the chances of the first choices; None: no policy draws.
+        moved: bool [n], requests that the booking gave another model.
+        mask: bool [n, m], eligible cells.
+        unlimited: bool [n, m], those before limits closed some; None: they closed none.
+    """
+    if odds is None:
+        return None
+    if unlimited is not None:
+        moved = moved | (unlimited != mask).any(axis=1)
+    settled: list[float] = np.where(moved & (odds < 1.0), np.nan, odds).tolist()
+    return settled

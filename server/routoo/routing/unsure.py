@@ -14,6 +14,7 @@ import numpy as np
 
 from routoo.config.sections.policy import SHRINK
 from routoo.errors import ConfigError
+from routoo.routing.exploring import certain
 from routoo.selector.policies.lp import round_scores
 from routoo.selector.reason import Reason
 
@@ -130,4 +131,5 @@ class Unsure:
             choice=choice,
             reasons=np.where(taken, code, chosen.reasons),
             priced=priced,
+            odds=chosen.odds if self.model is None else certain(chosen.odds, taken),
         )

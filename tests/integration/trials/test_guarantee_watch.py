@@ -10,11 +10,14 @@ from routoo.errors import ConfigError
 from routoo.predictor.artifact import load_artifact
 from routoo.routing.pool import load_pool
 from routoo.server.assembly import load_components
+from routoo.telemetry.decision_log.off_policy.grounds import LineExtras, ValueGrounds
+from routoo.telemetry.decision_log.off_policy.value import judge_policy
+from routoo.telemetry.decision_log.otherwise import OtherPolicy
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
 from routoo.v1 import info_pb2, outcome_pb2, route_pb2, trials_pb2
 from support.logged_engine import lines_of
-from support.tiny_service import serving, tiny_settings
+from support.tiny_service import serving, table_settings, tiny_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +30,18 @@ WELL = {"medium": 0.7, REFERENCE: 0.9}
 FAILED = {"medium": 0.1, REFERENCE: 0.9}
 
 
-def settings_of(folder: Path, *, price: float = 100.0, **watch: Any) -> Settings:
+def settings_of(
+    folder: Path, *, price: float = 100.0, sessions: dict[str, Any] | None = None, **watch: Any
+) -> Settings:
     """Settings at a proven price, at which ``medium`` answers "hard" and ``small`` "easy"."""
-    plain = tiny_settings(folder)
+    sections = sections_of(folder, tiny_settings(folder), price, watch)
+    return tiny_settings(folder, sessions=sessions or {}, **sections)
+
+
+def sections_of(
+    folder: Path, plain: Settings, price: float, watch: dict[str, Any]
+) -> dict[str, Any]:
+    """Sections of a promise that is watched, for the predictor and the pool of other settings."""
     pool = load_pool(plain.pool)
     artifact = load_artifact(folder / "predictor")
     guarantee = {
@@ -41,7 +53,7 @@ def settings_of(folder: Path, *, price: float = 100.0, **watch: Any) -> Settings
         "watch": {"share": 0.3, "path": folder / "promise.json", **watch},
     }
     policy = {"name": "guarantee", "guarantee": guarantee}
-    return tiny_settings(folder, policy=policy, decision_log={"path": folder / "log.jsonl"})
+    return {"policy": policy, "decision_log": {"path": folder / "log.jsonl"}}
 
 
 async def stream(
@@ -75,7 +87,16 @@ async def test_a_promise_that_holds_goes_on(tmp_path: Path) -> None:
         found = (await evidence(running))["*"]
         assert (found.graded, found.broken) == (300, False)
         assert found.mean_drop == pytest.approx(0.2, abs=0.05)
-    assert not reproduce(read_logs([tmp_path / "log.jsonl"])).mismatches
+    path = tmp_path / "log.jsonl"
+    log = read_logs([path])
+    assert not reproduce(log).mismatches
+    # The log tells what either would be worth alone: the reference, and the policy without it.
+    extras = LineExtras.read([path], prompts=False)
+    for policy, worth in (("best", WELL[REFERENCE]), ("guarantee", WELL["medium"])):
+        judged = judge_policy(ValueGrounds.of(log, OtherPolicy(policy), extras.propensities), "")
+        value = judged.quality.robust
+        assert value is not None, judged.quality.refusal
+        assert value.interval.low <= worth <= value.interval.high
 
 
 async def test_a_refuted_promise_falls_back_until_there_is_a_new_calibration(
@@ -133,3 +154,47 @@ async def test_a_damaged_file_is_put_aside_and_said(tmp_path: Path) -> None:
         assert any("damaged" in one["event"] for one in running.logs)
         assert (await running.route("hard")).reason.rule != route_pb2.RULE_GUARANTEE_BROKEN
     assert (tmp_path / "promise.json.damaged").read_text() == "{"
+
+
+async def test_a_draw_has_its_odds_beside_what_is_explored(tmp_path: Path) -> None:
+    """The reply and the log have the chance of a choice, whichever rule has drawn it."""
+    sections = sections_of(tmp_path, table_settings(tmp_path), 100.0, {})
+    sections["policy"] |= {
+        "offered": ["lp"],
+        "max_mean_cost_usd": 1.0,
+        "explore": {"share": 0.5, "budget": "explore", "floor": 0.3},
+    }
+    money = {"name": "explore", "usd": 1000.0, "per": "1d", "pays_for": "exploration"}
+    async with serving(table_settings(tmp_path, budgets=[money], **sections)) as running:
+        replies = [await running.route("math") for _ in range(60)]
+        replies += [await running.route("math", policy="lp") for _ in range(20)]
+        batch = await running.batch(["math"] * 60)
+        replies += batch.responses
+        alone = await running.route("math", allowed_models=["small"])
+        assert alone.propensity == 1.0
+        replies.append(alone)
+    odds: dict[int, set[float]] = {}
+    for one in replies[:-1]:
+        odds.setdefault(one.reason.rule, set()).add(round(one.propensity, 3))
+    assert odds[route_pb2.RULE_GUARANTEE_SHARE] == {0.3}
+    assert odds[route_pb2.RULE_GUARANTEE] == {0.7}
+    assert max(odds[route_pb2.RULE_EXPLORED]) <= 0.5
+    lines = lines_of(tmp_path / "log.jsonl")
+    assert [line["propensity"] for line in lines] == [one.propensity for one in replies]
+    found = reproduce(read_logs([tmp_path / "log.jsonl"]))
+    assert (found.mismatches, found.findings) == ([], [])
+
+
+async def test_a_later_turn_of_a_session_is_evidence_as_its_choice_was_made(
+    tmp_path: Path,
+) -> None:
+    """What a session has cached makes its model cheaper, which the policy does not weigh."""
+    settings = settings_of(tmp_path, sessions={"enabled": True})
+    async with serving(settings) as running:
+        for number in range(30):
+            for _ in range(3):
+                (reply,) = await stream(running, 1, WELL, session_id=f"s{number}")
+                odds = 0.3 if reply.model == REFERENCE else 0.7
+                assert reply.propensity == pytest.approx(odds)
+        assert (await evidence(running))["*"].graded == 90
+    assert not reproduce(read_logs([tmp_path / "log.jsonl"])).mismatches

@@ -105,3 +105,43 @@ def tokens_of_costs(
     left = 1e6 * cost_usd - input_tokens[:, None] * prices[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(prices[:, 1] > 0.0, np.maximum(left / prices[:, 1], 1.0), np.nan)
+
+
+def logged_moves(
+    tokens: FloatArray,
+    expected: FloatArray,
+    chosen: NDArray[np.int64],
+    kinds: NDArray[np.int64],
+    shape: tuple[int, int],
+) -> FloatArray:
+    """What the lengths of logged answers add to the logarithm of those expected, [m, t].
+
+    As in ``fit_lengths``, a factor of each model and one of each model and kind of task, which
+    count the expectation as some prompts. Without a known length, nothing is added.
+
+    Args:
+        tokens: Output tokens of the chosen models, [n], NaN = not known.
+        expected: Those that the artifact expects, [n].
+        chosen: Columns of the chosen models, [n].
+        kinds: Kinds of task, [n].
+        shape: The number of models and that of kinds, (m, t).
+    """
+    known = np.flatnonzero(~np.isnan(tokens))
+    chosen, kinds = chosen[known], kinds[known]
+    said, real = expected[known], tokens[known]
+
+    def level(place: NDArray[np.int64], parts: int, prior: FloatArray) -> FloatArray:
+        total = np.bincount(place, said, parts) + prior
+        found = (np.bincount(place, real, parts) + prior) / np.maximum(total, 1e-9)
+        return np.where(total > 0.0, np.maximum(found, 1e-9), 1.0)
+
+    models, _ = shape
+    counts = np.maximum(np.bincount(chosen, minlength=models), 1)
+    unit = np.bincount(chosen, said, models) / counts
+    by_model = level(chosen, models, LEVEL_PROMPTS * unit)
+    said = said * by_model[chosen]
+    place = chosen * shape[1] + kinds
+    prior = np.repeat(TOPIC_PROMPTS * unit * by_model, shape[1])
+    by_kind = level(place, models * shape[1], prior).reshape(shape)
+    found: FloatArray = np.log(by_model)[:, None] + np.log(by_kind)
+    return found

@@ -13,6 +13,8 @@ outcomes best, in five folds; it may be not at all.
 An outcome's weight is its model's share of the decisions on the kind of task, over its propensity,
 and truncated (``LogWeights``): 1 where the log chose as on any such prompt, more where it knew
 something of the prompt that the kind of task does not tell.
+
+Expected lengths are corrected by those that were reported, of each model and kind of task.
 """
 
 from dataclasses import dataclass, replace
@@ -27,6 +29,7 @@ from routoo.predictor.model_table import ModelTable
 from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.splits import FOLDS
 from routoo_export.training.own.fit import SCORES
+from routoo_export.training.own.lengths import LOG_TOKENS, logged_moves
 from routoo_export.training.own.train import OwnPrompts
 from routoo_export.training.supervision.partial_feedback import LoggedOutcomes, LogWeights
 
@@ -53,6 +56,7 @@ class LogFit:
         log_loss_before: That of the rows in force, moved by what is common to all models alone.
         decisions: Outcomes of each model, [m].
         weights: The weights.
+        length_moves: What is added to the logarithm of a length, by kind of task, [m, t].
     """
 
     models: tuple[str, ...]
@@ -62,16 +66,19 @@ class LogFit:
     log_loss_before: float
     decisions: tuple[int, ...]
     weights: LogWeights
+    length_moves: FloatArray
 
     def corrected(self, table: ModelTable) -> ModelTable:
         """The table with the rows of these models moved, and their outcomes as evidence."""
-        score_mean = table.score_mean.copy()
-        for model, moves in zip(self.models, self.moves, strict=True):
+        score_mean, log_tokens = table.score_mean.copy(), table.log_tokens.copy()
+        every = zip(self.models, self.moves, self.length_moves, strict=True)
+        for model, moves, longer in every:
             row = table.row_of(model)
             assert row is not None  # noqa: S101 - ``fit_log`` has refused such a model
             moved = expit(logit(np.clip(score_mean[row], *SCORES).astype(np.float64)) + moves)
             score_mean[row] = np.clip(moved, *SCORES)
-        return replace(table, score_mean=score_mean)
+            log_tokens[row] = np.clip(log_tokens[row] + longer, *LOG_TOKENS)
+        return replace(table, score_mean=score_mean, log_tokens=log_tokens)
 
 
 def scores_in_force(own: OwnPrompts, models: tuple[str, ...]) -> FloatArray:
@@ -91,6 +98,14 @@ def scores_in_force(own: OwnPrompts, models: tuple[str, ...]) -> FloatArray:
     found = own.features.kinds @ means.T
     found += own.features.traits @ own.table.weights[at].astype(np.float64).T
     return np.clip(found, *SCORES)
+
+
+def _lengths_in_force(own: OwnPrompts, models: tuple[str, ...]) -> FloatArray:
+    """Output tokens [n, m] of the artifact's rows, all of which it knows."""
+    at = np.array([own.table.row_of(model) for model in models], np.int64)
+    logs = own.features.kinds @ own.table.log_tokens[at].T.astype(np.float64)
+    logs += own.features.traits @ own.table.token_weights[at].T.astype(np.float64)
+    return np.exp(logs)
 
 
 def fit_log(own: OwnPrompts, log: LoggedOutcomes) -> LogFit:
@@ -132,6 +147,13 @@ def fit_log(own: OwnPrompts, log: LoggedOutcomes) -> LogFit:
         log_loss_before=before,
         decisions=tuple(np.bincount(log.chosen, minlength=len(models)).tolist()),
         weights=weights,
+        length_moves=logged_moves(
+            log.outcomes.output_tokens[every, log.chosen],
+            _lengths_in_force(own, models)[every, log.chosen],
+            log.chosen,
+            kinds,
+            data.shape,
+        ),
     )
 
 
@@ -188,6 +210,12 @@ class _LogData:
         design = design[:, kept]
         precision = np.diag(1.0 / np.square(spread[kept]))
         found = np.zeros(len(kept))
+
+        def posterior(parts: FloatArray) -> float:
+            likely = self.offsets + (design @ parts)[place]
+            told = self.weights @ (self.scores * likely - np.logaddexp(0.0, likely))
+            return float(told - 0.5 * parts @ precision @ parts)
+
         place = self.chosen * kinds + self.kinds
         for _ in range(STEPS):
             likely = expit(self.offsets + (design @ found)[place])
@@ -197,6 +225,10 @@ class _LogData:
             )
             curve = (design.T * curves) @ design + precision
             step = np.linalg.solve(curve, design.T @ slopes - precision @ found)
+            # Where outcomes are nearly certain, a whole step goes far beyond the best.
+            before = posterior(found)
+            while posterior(found + step) < before and np.abs(step).max() >= _SURE:
+                step *= 0.5
             found += step
             if np.abs(step).max() < _SURE:
                 break

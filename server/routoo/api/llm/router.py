@@ -287,8 +287,10 @@ def _told(decision: Decision, arm: ArmSpec | None) -> tuple[Header, ...]:
 
 
 def _propensity(decision: Decision) -> tuple[Header, ...]:
-    """Returns the header of the choice's probability, where something is explored."""
-    if decision.batch.explored is None or (odds := decision.propensity) is None:
+    """Returns the header of the choice's probability, where something may be drawn."""
+    batch = decision.batch
+    draws = batch.explored is not None or batch.odds is not None
+    if not draws or (odds := decision.propensity) is None:
         return ()
     return ((PROPENSITY, repr(odds)),)
 

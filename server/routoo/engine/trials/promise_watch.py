@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
+from routoo.routing.estimates import costs_usd_of
+from routoo.routing.exploring import certain
 from routoo.selector.policies.lp import decide
 from routoo.selector.reason import Reason
 from routoo.selector.sequential.drop import DropEvidence, drops_of
@@ -169,6 +171,7 @@ class PromiseWatch:
             choice=np.where(fallen, reference, chosen.choice),
             reasons=np.where(fallen, np.int8(Reason.GUARANTEE_BROKEN), chosen.reasons),
             fallen=fallen,
+            odds=certain(chosen.odds, fallen),
         )
 
     def reported(self, outcome: OutcomeReport, decision: Decision) -> None:
@@ -205,7 +208,9 @@ class PromiseWatch:
         """Returns the estimated drop on one prompt; None: its answer tells nothing of the promise.
 
         The choice is made again, which tells the model that the policy prefers. An answer of
-        another model than that, or than the drawn reference, is one that a budget changed.
+        another model than that, or than the drawn reference, is one that a budget changed. Where
+        the choice was not left to the draw, as in a loop of tool calls or at an unsure prompt,
+        only one of the two could have answered, and nothing is learned.
         """
         batch, row, policy = decision.batch, decision.row, self._terms.policy
         if outcome.score is None or batch.policy_versions[row] != self._terms.version:
@@ -214,14 +219,21 @@ class PromiseWatch:
         estimates, mask = batch.estimates, batch.mask[rows]
         if batch.reasons[row] == Reason.GUARANTEE_BROKEN or not mask[0, reference]:
             return None
-        scores = estimates.scores[rows]
-        preferred = int(decide(scores, estimates.costs_usd[rows], mask, policy.price)[0])
+        scores, costs_usd = estimates.scores[rows], estimates.costs_usd[rows]
+        if batch.sessions is not None:  # the policy weighs no turns
+            figures = estimates.rows(np.array([row]))
+            costs_usd = costs_usd_of(
+                batch.pool, figures.input_tokens, figures.output_tokens, figures.priced_s
+            )
+        preferred = int(decide(scores, costs_usd, mask, policy.price)[0])
         ticket = int(decision.decision_id.rpartition("-")[2], 16)
         is_drawn = policy.drawn(np.array([ticket], np.int64))
         if batch.choices[row] != (reference if is_drawn[0] else preferred):
             return None
         if preferred == reference:
             return 0.0
+        if batch.odds is None or batch.odds[row] not in (policy.share, 1.0 - policy.share):
+            return None
         graded = np.array([outcome.score], np.float64)
         drops = drops_of(graded, is_drawn, scores[:, preferred], scores[:, reference], policy.share)
         return float(drops[0])

@@ -17,6 +17,7 @@ from routoo.routing.estimates import (
     latencies_ms_of,
     most_usd_of,
 )
+from routoo.selector.policies.guarantee import Guarantee
 from routoo.telemetry.decision_log.header import Setup, plain_policies
 from routoo.telemetry.decision_log.reader import DecisionLogError
 
@@ -134,13 +135,21 @@ class Otherwise:
     choice: IndexArray
 
 
-def decide_otherwise(logged: Logged, instead: Alternative) -> Otherwise:
+def decide_otherwise(logged: Logged, instead: Alternative, *, draws: bool = True) -> Otherwise:
     """Decides logged requests in another way, each on its own.
+
+    Args:
+        logged: the decisions.
+        instead: the other way.
+        draws: whether a policy that draws some of its choices does so here. It would draw the same
+            again as in the log, which is no chance that a weight can account for.
 
     Raises:
         DecisionLogError: the other way does not fit the log; the message says why.
     """
     policy, pool, unsure = instead.of(logged.setup)
+    if not draws and isinstance(policy, Guarantee):
+        policy = replace(policy, share=0.0)
     moved, names = at_pool(logged, pool)
     if unsure is not None:
         moved = replace(moved, estimates=unsure.marked(moved.estimates))

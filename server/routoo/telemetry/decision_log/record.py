@@ -11,7 +11,6 @@ import numpy as np
 import orjson
 
 from routoo.routing.sessions.stay import Stay
-from routoo.selector.policies.guarantee import Guarantee
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
@@ -172,18 +171,10 @@ class BatchRecord:
     def _odds(self, row: int) -> dict[str, Any]:
         """Returns the probability of the choice, null if it is not known, and what it comes of."""
         explored = self.batch.explored
-        if explored is None:
-            promise, at = self.setup.policies.get("guarantee"), slice(row, row + 1)
-            if not isinstance(promise, Guarantee) or not promise.share:
-                return {"propensity": 1.0}
-            chosen = self.chosen
-            odds = promise.odds(chosen.reasons[at], chosen.choice[at], self.batch.mask[at])
-            return {"propensity": float(odds[0])}
-        propensity = explored.propensity[row]
-        if isnan(propensity):
-            return {"propensity": None}
-        told: dict[str, Any] = {"propensity": propensity}
-        if propensity < 1.0:
+        told: dict[str, Any] = {"propensity": self.batch.propensity(row)}
+        if explored is None or isnan(explored.propensity[row]):
+            return told
+        if explored.propensity[row] < 1.0:
             told["explore"] = {"share": explored.share, "most_usd": explored.most_usd}
         if explored.drawn is not None and explored.drawn.rows[row]:
             told["unexplored"] = self.batch.pool.names[explored.drawn.best[row]]

@@ -13,6 +13,7 @@ from routoo.routing.corrections.factors import corrected_tokens
 from routoo.routing.corrections.scores.in_force import learned_scores
 from routoo.routing.decision import Chosen
 from routoo.routing.estimates import answers_of, costs_usd_of, latencies_ms_of, most_usd_of
+from routoo.routing.exploring import certain, drawing_of, drawn_odds
 from routoo.routing.joint import solve_jointly
 from routoo.routing.sessions.stay import Stay, in_turn, turns_of
 from routoo.selector.exploring.exploration import drawn
@@ -204,25 +205,41 @@ def _each(logged: Logged) -> _Again:
         codes[rows] = why[rows]
         if policy.asks_two:
             seconds = np.where(rows, policy.seconds(case), -1 if seconds is None else seconds)
-    unsure, rows = logged.setup.unsure, logged.estimates.unsure
-    if unsure is not None and rows is not None:
-        by_policies = Chosen(wanted, codes, np.zeros(len(names), np.bool_))
-        again = unsure.instead(by_policies, logged.mask, rows)
-        wanted, codes = again.choice, again.reasons
-    promise = logged.setup.policies.get("guarantee")
-    if logged.fallen is not None and isinstance(promise, Guarantee):
-        wanted = np.where(logged.fallen, promise.reference, wanted)
-        codes = np.where(logged.fallen, np.int8(Reason.GUARANTEE_BROKEN), codes)
-    odds = np.ones(len(names))
-    if isinstance(promise, Guarantee):
-        odds = promise.odds(codes, wanted, logged.mask)
+    wanted, codes, odds = _turned(logged, Chosen(wanted, codes, np.zeros(len(names), np.bool_)))
     if logged.explored is not None and logged.setup.exploration is not None:
-        wanted, codes, odds = _explored_again(
+        wanted, codes, chances = _explored_again(
             logged, case, wanted, codes, logged.setup.exploration, logged.explored
         )
+        odds = chances * odds
     if seconds is not None:
         seconds = np.where(codes == Reason.CASCADE, seconds, -1)
     return _Again(wanted, codes, logged.prices, turns, seconds, odds)
+
+
+def _turned(logged: Logged, chosen: Chosen) -> tuple[IndexArray, ReasonArray, FloatArray]:
+    """Turns the policies' choice as the decider does: a refuted promise, then unsure prompts.
+
+    Returns:
+        Choice, reasons and the chances of the policies' own draws, [n].
+    """
+    drawing = drawing_of(logged.setup.policies)
+    if drawing is not None:
+        chosen.odds = drawn_odds(
+            drawing, chosen.choice, chosen.reasons, logged.mask, logged.sessions
+        )
+    promise, fallen = logged.setup.policies.get("guarantee"), logged.fallen
+    if fallen is not None and isinstance(promise, Guarantee):
+        chosen = replace(
+            chosen,
+            choice=np.where(fallen, promise.reference, chosen.choice),
+            reasons=np.where(fallen, np.int8(Reason.GUARANTEE_BROKEN), chosen.reasons),
+            odds=certain(chosen.odds, fallen),
+        )
+    unsure, rows = logged.setup.unsure, logged.estimates.unsure
+    if unsure is not None and rows is not None:
+        chosen = unsure.instead(chosen, logged.mask, rows)
+    odds = np.ones(len(logged)) if chosen.odds is None else chosen.odds
+    return chosen.choice, chosen.reasons, odds
 
 
 def _explored_again(

@@ -142,7 +142,7 @@ def _part(
     propensities: Mapping[str, float],
     predict: Callable[[Logged], Logged] | None,
 ) -> ValueGrounds:
-    decided = decide_otherwise(logged if predict is None else predict(logged), instead)
+    decided = decide_otherwise(logged if predict is None else predict(logged), instead, draws=False)
     pool, choice = decided.pool, decided.choice
     # Figures of both ways are the log's own: a model that was not trained on these decisions.
     moved = decided.logged if predict is None else at_pool(logged, pool)[0]
