@@ -78,7 +78,13 @@ def _told(error: Exception, name: str) -> tuple[str, int]:
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else name
-        return f"{error.format_message().rstrip('.')}; see `{command} --help`", BAD_INPUT
+        if context is not None and type(error).__name__ == "NoArgsIsHelpError":
+            # Its message is the whole help, which would make a line of a thousand characters.
+            known = ", ".join(getattr(context.command, "commands", {}))
+            return f"name a command of {command}: {known}; see `{command} --help`", BAD_INPUT
+        # Typer puts the kind of error before the words of it.
+        said = error.format_message().rstrip(".").replace(": Value error, ", ": ")
+        return f"{said}; see `{command} --help`", BAD_INPUT
     return str(error), exit_code_of(error) if isinstance(error, RoutooError) else BAD_INPUT
 
 

@@ -42,6 +42,12 @@ def test_a_pipe_gets_every_column_and_no_trailing_blanks() -> None:
     ]
 
 
+def test_one_empty_line_stands_before_a_table() -> None:
+    facts = Facts([("one", "1")])
+    lines = [line.text for line in layout([facts, facts, GRID, GRID], PLAIN, None)]
+    assert [at for at, line in enumerate(lines) if not line] == [2, 6]
+
+
 def test_a_wide_terminal_gets_every_column_and_a_rule() -> None:
     assert _texts(GRID, UNICODE, 55) == [
         "   name                            figure  note    more",

@@ -122,7 +122,7 @@ def show(blocks: Sequence[Block], stream: TextIO) -> None:
 
 
 def layout(blocks: Sequence[Block], glyphs: Glyphs, width: int | None) -> Iterator[TextLine]:
-    """Lays the blocks out as lines, an empty one between blocks of different kinds.
+    """Lays the blocks out as lines, an empty one before a table and a block of another kind.
 
     Args:
         blocks: what to show.
@@ -130,7 +130,8 @@ def layout(blocks: Sequence[Block], glyphs: Glyphs, width: int | None) -> Iterat
         width: of the screen, in characters; None: unlimited.
     """
     for index, block in enumerate(blocks):
-        if index > 0 and type(block) is not type(blocks[index - 1]):
+        before = blocks[index - 1] if index else block
+        if index and (isinstance(block, TextTable) or type(block) is not type(before)):
             yield TextLine("")
         match block:
             case TextLine():
