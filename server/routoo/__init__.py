@@ -2,7 +2,7 @@
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # onnxruntime reports its use to its maker, and keeps an identifier of the machine in the user's
 # cache, unless this is set before its library is loaded. Whoever wants that sets it to 0.

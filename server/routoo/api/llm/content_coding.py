@@ -142,7 +142,7 @@ def _zstd_reader(data: bytes) -> _Reader:
 
     # The library would copy all that follows a frame at its end.
     frames = _frames(data)
-    options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
     inner: Any = None
 
     def read() -> bytes:

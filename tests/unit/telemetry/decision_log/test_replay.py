@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from routoo import __version__
 from routoo.config.sections.policy import PolicySettings
 from routoo.routing.joint import JointConstraints
 from routoo.routing.outcome import OutcomeReport
@@ -292,9 +293,10 @@ async def test_lines_that_cannot_be_used_are_told_one_by_one(
     )
     log = read_logs([path])
     assert log.count == 2
+    later = f"of format 2 (by routoo {__version__}), and this routoo reads 1"
     assert log.findings == [
         f"{path}:1: 1 line is left out: a decision whose setup is in an older file; name it first",
-        f"{path}:4: 1 line is left out: of format 2 (by routoo 0.1.0), and this routoo reads 1",
+        f"{path}:4: 1 line is left out: {later}",
         f"{path}:5: 1 line is left out: a decision of a format that is not 1",
         f"{path}:6: 1 line is left out: no JSON",
         f"{path}:7: 2 lines are left out, the first of them: not of a decision log",
