@@ -12,6 +12,7 @@ import typer
 from typer import completion as shells
 
 from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
+from routoo.cli.output.render import harmless
 from routoo.errors import RoutooError, without_package
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def completes(name: str) -> str:
 
 
 def _fail(message: str, exit_code: int, arguments: Sequence[str]) -> int:
-    line = " ".join(message.split())
+    line = harmless(" ".join(message.split()))
     sys.stderr.write(f"error: {line}\n")
     if "--json" in arguments:
         sys.stdout.write(json.dumps({"error": line, "exit_code": exit_code}) + "\n")

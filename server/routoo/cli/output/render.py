@@ -106,6 +106,19 @@ ASCII = Glyphs(pointer=">", rule="-", ellipsis="...", bar=" #")
 UNICODE = Glyphs(pointer="➤", rule="─", ellipsis="…", bar=" ▏▎▍▌▋▊▉█")
 
 
+# C0, DEL and C1, and what turns the direction of the text.
+_STEERING = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_HARMLESS = {**dict.fromkeys(_STEERING, "?"), **dict.fromkeys(map(ord, "\t\n\r"), " ")}
+
+
+def harmless(text: str) -> str:
+    """Returns a line with ``?`` for each character that would steer a terminal.
+
+    Callers of a service choose some of what is shown, such as the names of tenants.
+    """
+    return text.translate(_HARMLESS)
+
+
 def show(blocks: Sequence[Block], stream: TextIO) -> None:
     """Writes the blocks, coloured and fitted on a terminal, plain elsewhere."""
     if not stream.isatty():
@@ -135,11 +148,12 @@ def layout(blocks: Sequence[Block], glyphs: Glyphs, width: int | None) -> Iterat
             yield TextLine("")
         match block:
             case TextLine():
-                yield from _text_line(block, width)
+                lines = _text_line(block, width)
             case Facts():
-                yield from _facts(block, width)
+                lines = _facts(block, width)
             case TextTable():
-                yield from _table(block, glyphs, width)
+                lines = _table(block, glyphs, width)
+        yield from (TextLine(harmless(line.text), line.style) for line in lines)
 
 
 def _text_line(line: TextLine, width: int | None) -> Iterator[TextLine]:
