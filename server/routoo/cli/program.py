@@ -12,6 +12,7 @@ import typer
 from typer import completion as shells
 
 from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
+from routoo.cli.output.render import harmless
 from routoo.errors import RoutooError, without_package
 
 if TYPE_CHECKING:
@@ -78,7 +79,13 @@ def _told(error: Exception, name: str) -> tuple[str, int]:
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else name
-        return f"{error.format_message().rstrip('.')}; see `{command} --help`", BAD_INPUT
+        if context is not None and type(error).__name__ == "NoArgsIsHelpError":
+            # Its message is the whole help, which would make a line of a thousand characters.
+            known = ", ".join(getattr(context.command, "commands", {}))
+            return f"name a command of {command}: {known}; see `{command} --help`", BAD_INPUT
+        # Typer puts the kind of error before the words of it.
+        said = error.format_message().rstrip(".").replace(": Value error, ", ": ")
+        return f"{said}; see `{command} --help`", BAD_INPUT
     return str(error), exit_code_of(error) if isinstance(error, RoutooError) else BAD_INPUT
 
 
@@ -88,7 +95,7 @@ def completes(name: str) -> str:
 
 
 def _fail(message: str, exit_code: int, arguments: Sequence[str]) -> int:
-    line = " ".join(message.split())
+    line = harmless(" ".join(message.split()))
     sys.stderr.write(f"error: {line}\n")
     if "--json" in arguments:
         sys.stdout.write(json.dumps({"error": line, "exit_code": exit_code}) + "\n")

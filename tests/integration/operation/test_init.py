@@ -53,6 +53,7 @@ async def test_two_commands_lead_to_the_first_answer(tmp_path: Path) -> None:
         code, out, err = await made("--base-url", url, "--yes", "--config", config)
         assert (code, err) == (0, "")
         assert f"next: routoo serve --config {config}\n" in out
+        assert "\n\n\n" not in out
         assert "local/mine is predicted as meta-llama/llama-3.1-8b-instruct" in out
         serve = ("serve", "--config", config, *FREE_PORTS, "--metrics-listen", "127.0.0.1:0")
         async with process(*ROUTOO, *serve) as service:

@@ -39,6 +39,15 @@ def test_serving_is_0(patient: health.HealthServicer, run: Run) -> None:
     assert (ended.code, ended.out, ended.err) == (0, "SERVING\n", "")
 
 
+def test_the_address_is_an_option_too(
+    patient: health.HealthServicer, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient.set("", SERVING)
+    monkeypatch.setenv("ROUTOO_ADDRESS", "unix:nobody")
+    assert run("health", "--address", f"unix:{tmp_path}/h.sock").code == 0
+    assert run("--address", f"unix:{tmp_path}/h.sock", "health").code == 0
+
+
 def test_json_is_one_object(patient: health.HealthServicer, run: Run) -> None:
     patient.set("", SERVING)
     assert run("health", "--json").out == '{"status":"SERVING"}\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,25 @@ def test_a_pipe_gets_every_column_and_no_trailing_blanks() -> None:
         "*  organisation/a-long-model-name    1.25  first   x",
         "   b                                11.25  second",
     ]
+
+
+def test_one_empty_line_stands_before_a_table() -> None:
+    facts = Facts([("one", "1")])
+    lines = [line.text for line in layout([facts, facts, GRID, GRID], PLAIN, None)]
+    assert [at for at, line in enumerate(lines) if not line] == [2, 6]
+
+
+@pytest.mark.parametrize("width", [None, 60])
+def test_what_is_shown_cannot_steer_a_terminal(width: int | None) -> None:
+    name = "a\x1b[2Jb\x9bc\u202ed\x07\x7f"
+    blocks = [
+        TextLine(name),
+        Facts([("tenant", name)]),
+        TextTable([Column("tenant")], [Row([name])]),
+    ]
+    for line in layout(blocks, PLAIN, width):
+        assert line.text.isprintable()
+        assert "[2Jb" in line.text or line.text in ("", "tenant")
 
 
 def test_a_wide_terminal_gets_every_column_and_a_rule() -> None:

@@ -108,6 +108,18 @@ def test_tail_shows_a_line_for_each_decision_and_report(run: Run, log: Path) -> 
     assert "reported: score 0.500" in lines[3]
 
 
+@pytest.mark.parametrize("command", [("tail", "--no-follow"), ("explain",), ("spend",)])
+def test_names_of_callers_cannot_steer_a_terminal(
+    run: Run, log: Path, command: tuple[str, ...]
+) -> None:
+    words = [*command, str(_decisions(log)[0]["id"])] if command == ("explain",) else [*command]
+    steering = orjson.dumps("team\x1b[2J\x07")
+    log.write_bytes(log.read_bytes().replace(b'"team-a"', steering))
+    shown = run(*words, str(log))
+    assert "team?[2J?" in shown.out
+    assert shown.out.replace("\n", "").isprintable()
+
+
 def test_tail_shows_what_is_added_while_it_runs(log: Path) -> None:
     line = log.read_bytes().splitlines()[-1]
     command = [sys.executable, *ROUTOO, "tail", str(log), "--from-start", "--json"]

@@ -73,6 +73,7 @@ def tail(
 ) -> None:
     """Show decisions, and what comes of them, as they are logged; until interrupted."""
     from routoo.cli.output import log_screens
+    from routoo.cli.output.render import harmless
     from routoo.telemetry.decision_log.lookup import followed
 
     begins = from_start or not follow
@@ -82,7 +83,7 @@ def tail(
                 print_json(values)
                 sys.stdout.flush()
             elif line := log_screens.line_of(values):
-                typer.echo(line)
+                typer.echo(harmless(line))
     except OSError as error:
         if error.filename is None:
             raise  # stdout has gone

@@ -25,10 +25,10 @@ RootAddress = Annotated[
         "--address", envvar="ROUTOO_ADDRESS", help="HOST:PORT of the service.", metavar="A"
     ),
 ]
-_Address = Annotated[
-    str | None,
-    typer.Option(help=f"HOST:PORT of the service.  [default: {DEFAULT_ADDRESS}]", metavar="A"),
-]
+_DEFAULT_HELP = f"HOST:PORT of the service.  [default: {DEFAULT_ADDRESS}]"
+_Address = Annotated[str | None, typer.Option(help=_DEFAULT_HELP, metavar="A")]
+_NAMED = "named_address"
+_AddressOption = Annotated[str | None, typer.Option("--address", help=_DEFAULT_HELP, metavar="A")]
 _FILE_OF_CALLER = "File that holds the token to call with."
 _CA = "PEM: speak TLS, and trust who these signed."
 _CERT = "PEM: own certificate; with --key."
@@ -135,12 +135,17 @@ def with_connection(command: Callable[..., None]) -> Callable[..., None]:
 
     Those that stand after the command go before those that stand before it, and these before the
     environment's. The command takes the address, never None, as its parameter ``address``, which
-    may be an argument of its own making; the rest it finds in ``credential_files``.
+    may be an argument of its own making, beside the option; the rest it finds in
+    ``credential_files``.
     """
     signature = inspect.signature(command)
     own = dict(signature.parameters)
     if own["address"].kind is inspect.Parameter.KEYWORD_ONLY:
         own["address"] = own["address"].replace(default=None, annotation=_Address)
+    else:
+        own[_NAMED] = inspect.Parameter(
+            _NAMED, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_AddressOption
+        )
     for name, option in _FILES.values():
         own[name] = inspect.Parameter(
             name,
@@ -157,7 +162,7 @@ def with_connection(command: Callable[..., None]) -> Callable[..., None]:
             if (file := values.pop(name)) is not None
         }
         use_credential_files(replace(credential_files(), **files))
-        values["address"] = values["address"] or address_in_use()
+        values["address"] = values.pop(_NAMED, None) or values["address"] or address_in_use()
         command(**values)
 
     run.__signature__ = signature.replace(parameters=list(own.values()))  # type: ignore[attr-defined] # what typer reads

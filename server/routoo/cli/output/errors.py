@@ -63,9 +63,9 @@ def explained(
     """
     match error.code.name:
         case "UNAVAILABLE":
-            cause = error.message.rpartition(": ")[
-                2
-            ]  # gRPC chains the causes; the first one comes last
+            # gRPC chains the causes, some of them in brackets; the first one comes last.
+            cause = error.message.rpartition(": ")[2]
+            cause = cause if "[" in cause else cause.rstrip("]")
             message = (
                 f"cannot reach the service at {address} ({cause}); start it with `routoo serve`,"
                 " or name another with --address"

@@ -106,6 +106,19 @@ ASCII = Glyphs(pointer=">", rule="-", ellipsis="...", bar=" #")
 UNICODE = Glyphs(pointer="➤", rule="─", ellipsis="…", bar=" ▏▎▍▌▋▊▉█")
 
 
+# C0, DEL and C1, and what turns the direction of the text.
+_STEERING = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_HARMLESS = {**dict.fromkeys(_STEERING, "?"), **dict.fromkeys(map(ord, "\t\n\r"), " ")}
+
+
+def harmless(text: str) -> str:
+    """Returns a line with ``?`` for each character that would steer a terminal.
+
+    Callers of a service choose some of what is shown, such as the names of tenants.
+    """
+    return text.translate(_HARMLESS)
+
+
 def show(blocks: Sequence[Block], stream: TextIO) -> None:
     """Writes the blocks, coloured and fitted on a terminal, plain elsewhere."""
     if not stream.isatty():
@@ -122,7 +135,7 @@ def show(blocks: Sequence[Block], stream: TextIO) -> None:
 
 
 def layout(blocks: Sequence[Block], glyphs: Glyphs, width: int | None) -> Iterator[TextLine]:
-    """Lays the blocks out as lines, an empty one between blocks of different kinds.
+    """Lays the blocks out as lines, an empty one before a table and a block of another kind.
 
     Args:
         blocks: what to show.
@@ -130,15 +143,17 @@ def layout(blocks: Sequence[Block], glyphs: Glyphs, width: int | None) -> Iterat
         width: of the screen, in characters; None: unlimited.
     """
     for index, block in enumerate(blocks):
-        if index > 0 and type(block) is not type(blocks[index - 1]):
+        before = blocks[index - 1] if index else block
+        if index and (isinstance(block, TextTable) or type(block) is not type(before)):
             yield TextLine("")
         match block:
             case TextLine():
-                yield from _text_line(block, width)
+                lines = _text_line(block, width)
             case Facts():
-                yield from _facts(block, width)
+                lines = _facts(block, width)
             case TextTable():
-                yield from _table(block, glyphs, width)
+                lines = _table(block, glyphs, width)
+        yield from (TextLine(harmless(line.text), line.style) for line in lines)
 
 
 def _text_line(line: TextLine, width: int | None) -> Iterator[TextLine]:

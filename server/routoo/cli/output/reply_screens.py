@@ -294,7 +294,7 @@ def _limits(response: ListModelsResponse) -> list[Block]:
         )
         for one in limits.values()
     ]
-    return [TextLine(""), TextTable(columns, rows)]
+    return [TextTable(columns, rows)]
 
 
 def _other_prices(prices: Prices) -> str:
@@ -398,7 +398,7 @@ def preset_points(response: ListModelsResponse | GetInfoResponse) -> list[Block]
         Row([one.name, cost, score(one.mean_score), price(one.shadow_price)])
         for one, cost in zip(response.presets, costs, strict=True)
     ]
-    return [TextLine(""), TextTable(columns, rows)]
+    return [TextTable(columns, rows)]
 
 
 def _shares(point: CurvePoint) -> str:

@@ -72,10 +72,8 @@ def _figures(
     ]
     if judged.switched:
         facts.append(("weigh too much", f"{judged.switched:,}"))
-    blocks: list[Block] = [TextLine("")]
-    if rows:
-        blocks.append(TextTable(columns, rows))
-    blocks.append(Facts(facts))
+    table: list[Block] = [TextTable(columns, rows)] if rows else []
+    blocks = [*table, Facts(facts)]
     if judged.refusal:
         blocks.append(TextLine(f"cannot tell the {name} instead", "warning"))
     return blocks

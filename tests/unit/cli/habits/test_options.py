@@ -41,6 +41,21 @@ def test_options_of_the_connection_say_what_they_are_after_a_command(
         assert words in shown
 
 
+@pytest.mark.parametrize(("group", "commands"), [("token", "new"), ("pool", "add")])
+def test_a_group_alone_names_its_commands_in_one_line(run: Run, group: str, commands: str) -> None:
+    ended = run(group)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith(f"error: name a command of routoo {group}: ")
+    assert commands in ended.err
+    assert "Usage" not in ended.err
+
+
+def test_a_wrong_choice_is_told_in_plain_words(run: Run) -> None:
+    ended = run("schema", "nonsense")
+    assert ended.code == 2
+    assert "'kind': 'nonsense' is not one of 'settings', 'pool'; see" in ended.err
+
+
 def test_a_new_token_is_one_object_with_json(run: Run, tmp_path: Path) -> None:
     made = json.loads(run("token", "new", "--file", str(tmp_path / "t"), "--json").out)
     assert list(made) == ["token"]

@@ -47,11 +47,12 @@ def blocks(
         ("a trial", f"{PROMPT!r} goes to {trial.model}, for {bought}"),
     ]
     warnings = [TextLine(f"warning: {one}", "warning") for one in remarks]
+    space = [TextLine("")] if warnings else []  # the layout leaves a line after the facts
     serve = next_command(files[0])
     return [
         Facts(facts),
         *warnings,
-        TextLine(""),
+        *space,
         TextLine(f"next: {serve}", "good"),
         TextLine('then, with any OpenAI client: base_url="http://127.0.0.1:8080/v1", model="auto"'),
     ]
