@@ -152,6 +152,17 @@ def test_links_lead_to_files(document: Path) -> None:
             assert anchor in anchors_of(there), link
 
 
+def test_the_change_log_tells_nothing_twice_and_names_pages_that_there_are() -> None:
+    document = ROOT / "CHANGELOG.md"
+    text = document.read_text(encoding="utf-8")
+    for version in re.split(r"(?m)^## ", text):
+        # Merges have left whole entries, and heads and ends of entries, a second time.
+        lines = [line for line in version.splitlines() if len(line) > 30]
+        assert {line for line in lines if lines.count(line) > 1} == set()
+    missing = [link for link in links_of(document) if not (ROOT / link.partition("#")[0]).exists()]
+    assert missing == []
+
+
 def test_every_page_is_reached_from_the_first_one() -> None:
     reached: set[Path] = set()
     waiting = [ROOT / "README.md"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from routoo.engine.corrections.file import TableFile
 from routoo.routing.outcome import OutcomeReport
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
@@ -173,6 +174,28 @@ async def test_a_restart_keeps_it_and_a_damaged_file_is_put_aside(tmp_path: Path
     async with serving(settings) as running:
         assert (await large(running)).learned_score.reports == 0
     assert path.with_name("learned.json.damaged").exists()
+
+
+async def test_what_is_told_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bool] = []
+    keep = TableFile.write
+
+    def write(file: TableFile[Any], table: Any) -> None:
+        found, in_force = learner.table, learner.in_force
+        told.append(found is table)
+        told.extend(
+            found.in_force(*place, learner._terms).is_near(one) for place, one in in_force.items()
+        )
+        keep(file, table)
+
+    async with serving(learning(tmp_path, learning={"path": tmp_path / "learned.json"})) as running:
+        learner = running.service.engine.accounting.learner
+        await score(running)
+        monkeypatch.setattr(TableFile, "write", write)
+        await answer(running, 5, 0.1)
+        await learned(running, 5)
+    assert len(told) >= 2
+    assert all(told)
 
 
 async def test_replicas_share_it_through_redis(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -39,7 +41,7 @@ class Replies:
 
     Attributes:
         piece_bytes: the size of a chunk.
-        cases: the replies by the decision's id that is asked for.
+        cases: the replies by name; a decision's id is a name, a dot, and the number of the request.
     """
 
     def __init__(self) -> None:
@@ -50,10 +52,10 @@ class Replies:
         """Serves one request."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         name = head.split("x-routoo-decision-id: ")[1].split("\r\n")[0]
-        case = self.cases[name]
+        case = self.cases[name.rpartition(".")[0]]
         writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\ntransfer-encoding: chunked\r\n\r\n"
-            % case.content_type.encode()
+            b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\nconnection: close\r\n"
+            b"transfer-encoding: chunked\r\n\r\n" % case.content_type.encode()
         )
         for at in range(0, len(case.body), self.piece_bytes):
             piece = case.body[at : at + self.piece_bytes]
@@ -72,32 +74,35 @@ class Site:
     Attributes:
         replies: the upstream.
         http: a client of the Envoy.
-        entries: log entries that have come, by the id of their decision.
+        entries: log entries that have come, by the id of their decision. Each id is used once, so
+            that an entry which comes late for a test is not taken for the next one's.
     """
 
     def __init__(self, replies: Replies, http: httpx.AsyncClient) -> None:
         self.replies = replies
         self.http = http
-        self.entries: asyncio.Queue[Any] = asyncio.Queue()
+        self.entries: defaultdict[str, asyncio.Queue[LogEntry]] = defaultdict(asyncio.Queue)
+        self._requests = count()
 
     async def reading(self, name: str) -> UsageReading:
         """Asks for a case's reply, and returns the usage that Envoy has logged."""
-        with suppress(httpx.RemoteProtocolError):  # a reply that is cut
-            await self.http.post("/v1/chat/completions", headers={"x-routoo-decision-id": name})
+        decision_id = f"{name}.{next(self._requests)}"
+        # A reply that is cut: Envoy ends the connection, or resets it.
+        with suppress(httpx.RemoteProtocolError, httpx.ReadError):
+            await self.http.post(
+                "/v1/chat/completions", headers={"x-routoo-decision-id": decision_id}
+            )
         async with asyncio.timeout(HANG_S):
-            entry = LogEntry(await self.entries.get())
-        assert entry.decision_id == name
-        return entry.reading()
+            return (await self.entries[decision_id].get()).reading()
 
 
 @asynccontextmanager
 async def log_server(site: Site) -> AsyncIterator[int]:
     async def take(bodies: Any, _: object) -> bytes:
         async for body in bodies:
-            for entry in access_log_pb2.StreamAccessLogsMessage.FromString(
-                body
-            ).http_logs.log_entry:
-                site.entries.put_nowait(entry)
+            told = access_log_pb2.StreamAccessLogsMessage.FromString(body)
+            for entry in map(LogEntry, told.http_logs.log_entry):
+                site.entries[entry.decision_id].put_nowait(entry)
         return b""
 
     service, _, name = METHOD[1:].partition("/")

@@ -15,7 +15,7 @@ import yaml
 from routoo.api.security.tokens import append_token, new_token
 from routoo.config.loading import load_settings
 from routoo.config.sections.policy import PolicySettings
-from support.processes.browser.chromium import SHOTS, VIEWS, Tab, chromium
+from support.processes.browser.chromium import PAGE_S, SHOTS, VIEWS, Tab, chromium
 from support.tiny_service import serving
 from support.watched import HANG_S
 
@@ -85,7 +85,7 @@ async def work(tab: Tab, view: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_every_view_can_be_used_by_everybody(tmp_path: Path, scheme: str) -> None:
-    async with asyncio.timeout(120), shipped(tmp_path) as client, chromium() as browser:
+    async with asyncio.timeout(PAGE_S), shipped(tmp_path) as client, chromium() as browser:
         tab = await Tab.open(browser, address_of(client), color_scheme=scheme)
         await tab.ready()
         for prompt in (*PROMPTS, *PROMPTS):
@@ -110,7 +110,7 @@ async def test_every_view_can_be_used_by_everybody(tmp_path: Path, scheme: str) 
 
 
 async def test_it_is_small_and_tells_when_it_painted(tmp_path: Path) -> None:
-    async with asyncio.timeout(60), shipped(tmp_path) as client, chromium() as browser:
+    async with asyncio.timeout(PAGE_S), shipped(tmp_path) as client, chromium() as browser:
         tab = await Tab.open(browser, address_of(client))
         await tab.ready()
         told = await tab.page.evaluate(
@@ -137,7 +137,7 @@ async def test_it_is_small_and_tells_when_it_painted(tmp_path: Path) -> None:
 
 
 async def test_the_keyboard_reaches_everything(fronts: Fronts) -> None:
-    async with asyncio.timeout(60), fronts() as front, chromium() as browser:
+    async with asyncio.timeout(PAGE_S), fronts() as front, chromium() as browser:
         tab = await Tab.open(browser, front.address)
         await tab.ready()
         press = tab.page.keyboard.press
@@ -160,7 +160,7 @@ async def test_the_keyboard_reaches_everything(fronts: Fronts) -> None:
 
 
 async def test_a_try_books_nothing_unless_it_is_real(fronts: Fronts) -> None:
-    async with asyncio.timeout(60), fronts() as front, chromium() as browser:
+    async with asyncio.timeout(PAGE_S), fronts() as front, chromium() as browser:
         tab = await Tab.open(browser, front.address)
         await tab.ready()
         page = tab.page
@@ -197,7 +197,7 @@ async def test_a_try_books_nothing_unless_it_is_real(fronts: Fronts) -> None:
 
 
 async def test_a_conversation_with_tools_is_tried(fronts: Fronts) -> None:
-    async with asyncio.timeout(60), fronts() as front, chromium() as browser:
+    async with asyncio.timeout(PAGE_S), fronts() as front, chromium() as browser:
         tab = await Tab.open(browser, front.address)
         await tab.ready()
         page = tab.page
@@ -225,7 +225,7 @@ async def test_a_conversation_with_tools_is_tried(fronts: Fronts) -> None:
 
 
 async def test_the_curve_becomes_settings(fronts: Fronts) -> None:
-    async with asyncio.timeout(60), fronts() as front, chromium() as browser:
+    async with asyncio.timeout(PAGE_S), fronts() as front, chromium() as browser:
         tab = await Tab.open(browser, front.address)
         await tab.ready()
         await tab.show("curve")
@@ -254,7 +254,7 @@ async def test_the_curve_becomes_settings(fronts: Fronts) -> None:
 
 
 async def test_decisions_are_watched_and_held(fronts: Fronts) -> None:
-    async with asyncio.timeout(60), fronts() as front, chromium() as browser:
+    async with asyncio.timeout(PAGE_S), fronts() as front, chromium() as browser:
         tab = await Tab.open(browser, front.address)
         await tab.ready()
         await tab.show("live")
@@ -274,7 +274,7 @@ async def test_decisions_are_watched_and_held(fronts: Fronts) -> None:
 
 
 async def test_pasted_prompts_are_compared(fronts: Fronts) -> None:
-    async with asyncio.timeout(60), fronts(policy=OFFERED) as front, chromium() as browser:
+    async with asyncio.timeout(PAGE_S), fronts(policy=OFFERED) as front, chromium() as browser:
         tab = await Tab.open(browser, front.address)
         await tab.ready()
         await tab.show("compare")
@@ -297,7 +297,7 @@ async def test_a_token_is_asked_for_and_kept_for_the_tab(fronts: Fronts, tmp_pat
     other, theirs = new_token("b", ("route",), time(), None)
     append_token(file, theirs)
     async with (
-        asyncio.timeout(60),
+        asyncio.timeout(PAGE_S),
         fronts(security={"tokens": file}) as front,
         chromium() as browser,
     ):

@@ -81,7 +81,7 @@ async def test_a_promise_that_holds_goes_on(tmp_path: Path) -> None:
     async with serving(settings_of(tmp_path)) as running:
         replies = await stream(running, 300, WELL)
         drawn = [one for one in replies if one.model == REFERENCE]
-        assert 0.2 < len(drawn) / len(replies) < 0.4
+        assert 0.15 < len(drawn) / len(replies) < 0.45  # by chance once in a hundred million runs
         assert {one.reason.rule for one in drawn} == {route_pb2.RULE_GUARANTEE_SHARE}
         assert not any(one.degraded for one in replies)
         found = (await evidence(running))["*"]

@@ -191,11 +191,11 @@ class Learner:
         elif self._models is not None:
             models, self._models = self._models, None
             table = table.only(lambda model: model in models)
-        changed, self.table = table is not self.table, table
-        self._save()
         # A place that ``scores`` has added meanwhile may have been made from an older table.
-        if changed or self.in_force is not self._published:
-            self._publish(terms)
+        if table is not self.table or self.in_force is not self._published:
+            self._publish(table, terms)
+        self.table = table  # whoever sees a report in it finds it in force
+        self._save()
 
     @property
     def _terms(self) -> AbilityTerms:
@@ -204,9 +204,9 @@ class Learner:
             told.half_life_reports, told.generation, told.tenants, told.tenants_teach
         )
 
-    def _publish(self, terms: AbilityTerms) -> None:
+    def _publish(self, table: AbilityTable, terms: AbilityTerms) -> None:
         for place, before in tuple(self.in_force.items()):
-            after = self.table.in_force(*place, terms)
+            after = table.in_force(*place, terms)
             if not after.is_near(before):
                 self.in_force = {**self.in_force, place: after}
         self._published = self.in_force

@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[4]
 FOLDER = ROOT / ".chromium"
 SHOTS = ROOT / "artifacts" / "page"
 VIEWS = ("try", "curve", "live", "pool", "compare", "grade")
+PAGE_S = 240.0
+"""What a test of the page has: a machine that is busy starts a browser in half a minute."""
+_STEP_MS = 120_000  # of the browser's start, and of each wait within a page
 _SOMETHING = re.compile(r"\S")
 # Without a sandbox, which root and containers do not have; the pages are our own.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -42,7 +45,10 @@ async def chromium() -> AsyncIterator[Any]:
     }
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=FOLDER / "chromium", args=ARGUMENTS, env=environment
+            executable_path=FOLDER / "chromium",
+            args=ARGUMENTS,
+            env=environment,
+            timeout=_STEP_MS,
         )
         try:
             yield browser
@@ -71,6 +77,7 @@ class Tab:
     async def open(cls, browser: Any, address: str, **context: Any) -> Tab:
         """Opens the page of a service in a profile of its own."""
         opened = await browser.new_context(viewport={"width": 1200, "height": 900}, **context)
+        opened.set_default_timeout(_STEP_MS)
         tab = cls(await opened.new_page())
         await tab.page.goto(f"http://{address}/")
         return tab
