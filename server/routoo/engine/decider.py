@@ -447,7 +447,9 @@ class Decider:
             fallbacks=None if fallbacks is None else fallbacks.tolist(),
             limits_usd=None if fallbacks is None or limits_usd is None else limits_usd.tolist(),
             explored=chosen.explored,
-            odds=settled_odds(
+            odds=None
+            if chosen.odds is None
+            else settled_odds(
                 chosen.odds, choice != chosen.choice, prepared.case.mask, prepared.unlimited
             ),
             trials=predicted.trials,

@@ -109,21 +109,19 @@ def certain(odds: FloatArray | None, rows: BoolArray) -> FloatArray | None:
 
 
 def settled_odds(
-    odds: FloatArray | None, moved: BoolArray, mask: BoolArray, unlimited: BoolArray | None
-) -> list[float] | None:
+    odds: FloatArray, moved: BoolArray, mask: BoolArray, unlimited: BoolArray | None
+) -> list[float]:
     """Returns the chances of choices in the policies' own draws, as they came out in the end.
 
     Where a budget or a provider's limit had no room for what was chosen at first, the chance is not
     known, NaN: the second choice depends on what was drawn.
 
     Args:
-        odds: float64 [n], the chances of the first choices; None: no policy draws.
+        odds: float64 [n], the chances of the first choices.
         moved: bool [n], requests that the booking gave another model.
         mask: bool [n, m], eligible cells.
         unlimited: bool [n, m], those before limits closed some; None: they closed none.
     """
-    if odds is None:
-        return None
     if unlimited is not None:
         moved = moved | (unlimited != mask).any(axis=1)
     settled: list[float] = np.where(moved & (odds < 1.0), np.nan, odds).tolist()
