@@ -113,8 +113,13 @@ def _take(joined: _Joined, where: str, line: Mapping[str, Any], bad: BadRows) ->
     elif kind == "capped":
         joined.booked_usd[decision_id] = _number(line.get("booked_usd"))
     elif decision_id in (known := joined.decisions if kind == "decision" else joined.outcomes):
-        if known[decision_id][1] == line:
+        before = known[decision_id][1]
+        if before == line:
             bad.duplicates += 1
+        elif kind == "outcome" and (before.get("score") is None) != (line.get("score") is None):
+            # The doors report the usage by themselves, and a grade comes later.
+            told = {name: value for name, value in before.items() if value is not None}
+            known[decision_id] = where, {**line, **told}
         else:
             bad.add(where, f"a second {kind} of one id")
     else:

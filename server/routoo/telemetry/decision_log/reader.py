@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from codecs import BOM_UTF8
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,12 @@ class Report:
     usage: Usage | None
     failed: bool
     estimated: bool = False
+
+    def with_more(self, other: Report) -> Report:
+        """Returns the report with what it does not tell taken from another, as a later grade."""
+        told = {one.name: getattr(self, one.name) for one in fields(self)}
+        known = {name: value for name, value in told.items() if value not in (None, "")}
+        return replace(other, **known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +156,8 @@ class _Reader:
         self._trouble: Counter[str] = Counter()
         self._first: dict[str, str] = {}
         self._booked_usd: dict[str, float] = {}
+        self._tenants: dict[str, str] = {}
+        self._reporters: dict[str, tuple[str, str]] = {}
         self._takes = {
             "decision": self._decision,
             "outcome": self._report,
@@ -187,6 +195,10 @@ class _Reader:
             self._turn_to_columns(name)
         for parts in self._parts.values():
             self.log.decisions.append(Logged.joined(parts))
+        for decision_id, (tenant, where) in self._reporters.items():
+            if self._tenants.get(decision_id, tenant) != tenant:
+                del self.log.reports[decision_id]
+                self._note("a report of another tenant's decision", None, where=where)
         for decision_id, booked_usd in self._booked_usd.items():
             report = self.log.reports.get(decision_id)
             if report is not None:
@@ -225,6 +237,9 @@ class _Reader:
             raise _Other(f"a decision of a format that is not {FORMAT_VERSION}")
         if values.get("correction") not in (None, *self._corrections):
             raise _Other("a decision whose correction is in an older file; name it first")
+        if values["id"] in self._tenants:
+            raise _Other("a decision that is in the log already")
+        self._tenants[values["id"]] = values.get("tenant", "")
         gathered = self._gathered.setdefault(name, [])
         gathered.append((where, values))
         if len(gathered) >= _AT_ONCE:
@@ -234,13 +249,15 @@ class _Reader:
         constraints = JointConstraints.read(values["constraints"])
         self.log.joint[values["id"]] = (int(values["decisions"]), constraints)
 
-    def _report(self, values: Mapping[str, Any], _where: str) -> None:
+    def _report(self, values: Mapping[str, Any], where: str) -> None:
         def number(name: str) -> float | None:
             return None if values.get(name) is None else float(values[name])
 
-        self.log.reports[values["id"]] = Report(
+        score = number("score")
+        is_grade = score is None or 0.0 <= score <= 1.0
+        report = Report(
             model=str(values.get("model", "")),
-            score=number("score"),
+            score=score if is_grade else None,
             cost_usd=number("cost_usd"),
             input_tokens=number("input_tokens"),
             output_tokens=number("output_tokens"),
@@ -248,6 +265,19 @@ class _Reader:
             failed=bool(values.get("failed")),
             estimated=bool(values.get("estimated")),
         )
+        before = self.log.reports.get(values["id"])
+        if before is not None:
+            if before == report:
+                raise _Other("a report that is in the log already")
+            if (before.score is None) == (report.score is None):
+                # The first one counts, as at the service.
+                raise _Other("a second report of one decision, which says something else")
+            report = before.with_more(report)
+        self.log.reports[values["id"]] = report
+        if values.get("tenant"):
+            self._reporters[values["id"]] = values["tenant"], where
+        if not is_grade:
+            raise _Other("a score outside 0 to 1; what else was reported counts")
 
     def _capped(self, values: Mapping[str, Any], _where: str) -> None:
         self._booked_usd[values["id"]] = float(values["booked_usd"])

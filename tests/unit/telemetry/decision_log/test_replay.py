@@ -286,7 +286,9 @@ async def test_lines_that_cannot_be_used_are_told_one_by_one(
                 *(decisions[0], setup, decisions[0], newer),
                 decisions[0].replace(b'"setup":"', b'"setup":"2'),
                 *(b"127.0.0.1 GET /\n", b'{"kind":[]}\n', b"[]\n", b"\n"),
-                decisions[0].replace(b'"scores":[', b'"scores":[0.5,'),
+                decisions[0]
+                .replace(b'"id":"', b'"id":"0')
+                .replace(b'"scores":[', b'"scores":[0.5,'),
                 *(decisions[1], decisions[1][:90]),
             ]
         )

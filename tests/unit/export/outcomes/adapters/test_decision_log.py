@@ -118,6 +118,20 @@ def test_what_does_not_join_is_refused_with_its_line_or_counted(
     assert bad.skipped.total() == 1
 
 
+def test_a_grade_joins_the_usage_that_was_reported_before(log: Path) -> None:
+    before, _ = _read(log)
+    lines = []
+    for line in map(orjson.loads, log.read_bytes().splitlines()):
+        if line["kind"] == "outcome" and line.get("score") is not None:
+            grade = {"kind": "outcome", "id": line["id"], "score": line.pop("score")}
+            lines.append(orjson.dumps(grade))
+        lines.insert(0 if line["kind"] == "setup" else len(lines), orjson.dumps(line))
+    log.write_bytes(b"\n".join(lines) + b"\n")
+    found, bad = _read(log)
+    assert sorted(found["score"]) == sorted(before["score"])
+    assert bad.skipped.total() == 0
+
+
 def changed(log: Path, kind: str, at: int = 0, **values: Any) -> Path:
     """Changes values of one line of a kind; None takes one out."""
     lines = [orjson.loads(line) for line in log.read_bytes().splitlines()]

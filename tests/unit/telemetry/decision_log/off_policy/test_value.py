@@ -170,3 +170,52 @@ async def test_large_weights_are_left_to_the_model_and_counted(
     assert found.quality.switched > 0
     assert found.quality.most_weight <= 2.0
     assert "had no chance" in found.quality.refusal
+
+
+async def test_nothing_in_a_log_counts_twice_or_for_another_tenant(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    path = await write_explored_log(artifact, tmp_path / "log", decisions=60)
+    found, plain = value_of(path), path.read_bytes()
+    lines = [orjson.loads(line) for line in plain.splitlines()]
+    decision, other = [one for one in lines if one["kind"] == "decision"][:2]
+    mine, theirs = (
+        next(one for one in lines if one["kind"] == "outcome" and one["id"] == each["id"])
+        for each in (decision, other)
+    )
+    more = [
+        *(decision, mine, {**mine, "score": 1.0 - mine["score"]}),
+        {"kind": "outcome", "id": "never-made-1", "score": 0.5},
+    ]
+    path.write_bytes(plain + b"".join(orjson.dumps(one) + b"\n" for one in more))
+    assert value_of(path) == found
+    said = "".join(read_logs([path]).findings)
+    for what in (
+        "a decision that is in the log already",
+        "a report that is in the log already",
+        "a second report of one decision, which says something else",
+    ):
+        assert what in said
+    bad = [{**theirs, "tenant": "another"} if one is theirs else one for one in lines]
+    bad = [{**mine, "score": 7} if one is mine else one for one in bad]
+    path.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in bad))
+    log = read_logs([path])
+    assert (log.reports[mine["id"]].score, log.reports[mine["id"]].cost_usd) == (
+        None,
+        mine["cost_usd"],
+    )
+    assert other["id"] not in log.reports
+    assert "another tenant's decision" in "".join(log.findings)
+
+
+async def test_a_grade_joins_the_usage_that_was_reported_before(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    path = await write_explored_log(artifact, tmp_path / "log", decisions=40)
+    found, lines = value_of(path), []
+    for line in map(orjson.loads, path.read_bytes().splitlines()):
+        grade = {"kind": "outcome", "id": line.get("id"), "score": line.get("score")}
+        apart = [{**line, "score": None}, grade] if line["kind"] == "outcome" else [line]
+        lines += [orjson.dumps(one) for one in apart]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    assert value_of(path) == found
