@@ -335,8 +335,8 @@ def load_artifact(folder: Path) -> Artifact:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ArtifactError(
-            f"{path}: cannot be read ({error.strerror}); predictor.artifact has to name the version"
-            " folder of a predictor"
+            f"{path}: cannot be read ({error.strerror}); name the version folder of a predictor"
+            " (predictor.artifact, or --artifact of a command)"
         ) from None
     except ValidationError as error:
         raise ArtifactError(describe_validation_error(str(path), error)) from None

@@ -70,7 +70,10 @@ def append(path: Path, text: str) -> None:
 MISTAKES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no artifact": (
         lambda at: write_config(at, predictor={"artifact": "nowhere"}),
-        ["nowhere/manifest.json: cannot be read (No such file", "predictor.artifact has to name"],
+        [
+            "nowhere/manifest.json: cannot be read (No such file",
+            "name the version folder of a predictor (predictor.artifact",
+        ],
     ),
     "no graph": (
         lambda at: (at / "predictor/model.onnx").unlink(),
