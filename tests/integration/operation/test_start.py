@@ -179,8 +179,8 @@ async def test_a_misspelt_environment_variable_stops_the_start(
         load_settings(config)
     assert str(caught.value) == (
         "environment variable ROUTOO_POLICY__MAX_MEAN_COST: no such setting; known here:"
-        " cascade, fallbacks, fixed, guarantee, latency_percentile, max_mean_cost_usd, name,"
-        " offered, prices, quality_gap, round_robin, shadow, threshold, unsure"
+        " cascade, explore, fallbacks, fixed, guarantee, latency_percentile, max_mean_cost_usd,"
+        " name, offered, prices, quality_gap, round_robin, shadow, threshold, unsure"
     )
 
 
