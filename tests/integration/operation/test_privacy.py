@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,9 @@ async def test_the_service_calls_nobody(tmp_path: Path, strace: str) -> None:
 
 def test_the_libraries_call_nobody_when_they_are_imported(tmp_path: Path, strace: str) -> None:
     home, calls = tmp_path / "home", tmp_path / "calls"
-    names = sorted(_imported("server") | _imported("export") | {"matplotlib.pyplot"})
+    every = _imported("server") | _imported("export") | {"matplotlib.pyplot"}
+    # Some are imported on other versions of Python only.
+    names = sorted(name for name in every if find_spec(name.partition(".")[0]))
     assert {"onnxruntime", "tokenizers", "torch", "transformers", "datasets"} <= set(names)
     code = f"import importlib, routoo_export\nfor name in {names!r}: importlib.import_module(name)"
     _run(home, strace, *TRACED, str(calls), sys.executable, "-c", code)

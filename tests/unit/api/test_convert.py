@@ -25,7 +25,7 @@ def read(message: route_pb2.RouteRequest | batch_pb2.RouteBatchRequest) -> None:
     if isinstance(message, route_pb2.RouteRequest):
         convert.prompt_request(message, LIMITS)
         return
-    convert.batch_prompts(message.requests, LIMITS)
+    convert.batch_prompts(message.requests, LIMITS, at_presets=False)
     convert.joint_constraints(message)
 
 
@@ -142,7 +142,7 @@ def test_every_constraint_of_a_batch_arrives_through_the_wire() -> None:
         score_std_weight=0.5,
     ).SerializeToString()
     message = convert.parse(batch_pb2.RouteBatchRequest, body)
-    (request,) = convert.batch_prompts(message.requests, LIMITS)
+    (request,) = convert.batch_prompts(message.requests, LIMITS, at_presets=False)
     assert request.tenant == "acme"
     assert convert.joint_constraints(message) == JointConstraints(
         budget_usd=1.0,
@@ -251,7 +251,7 @@ def test_an_error_in_a_batch_names_the_request() -> None:
 def test_a_batch_arrives_in_order_with_its_constraints() -> None:
     requests = [route_pb2.RouteRequest(prompt=text) for text in ("a", "b", "c")]
     message = batch_pb2.RouteBatchRequest(requests=requests, budget_usd=0.0)
-    converted = convert.batch_prompts(message.requests, LIMITS)
+    converted = convert.batch_prompts(message.requests, LIMITS, at_presets=False)
     constraints = convert.joint_constraints(message)
     assert [one.text for one in converted] == ["a", "b", "c"]
     assert constraints.budget_usd == 0.0

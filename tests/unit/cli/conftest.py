@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,7 +29,12 @@ def run(capsysbinary: pytest.CaptureFixture[bytes]) -> Run:
 
     def run_command(*arguments: str) -> Ended:
         capsysbinary.readouterr()
-        code = main(arguments)
+        # A start that fails leaves signals blocked, which later tests' processes would inherit.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        try:
+            code = main(arguments)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         captured = capsysbinary.readouterr()
         return Ended(code, captured.out.decode(), captured.err.decode())
 

@@ -164,7 +164,7 @@ def test_dicts_hold_every_field_by_its_proto_name() -> None:
     assert values["degraded"] is False
     known = {"task", "task_confidence", "score_std", "ood", "evidence", "published_averages"}
     optional = {"error", "max_output_tokens", "arm", "second_model", "switch_cost_usd", *known}
-    optional |= {"latency_percentile", "percentile_latency_ms"}
+    optional |= {"latency_percentile", "percentile_latency_ms", "propensity", "unexplored_model"}
     assert set(values) == {f.name for f in RouteResponse.DESCRIPTOR.fields} - optional
 
 
@@ -177,6 +177,7 @@ def test_dicts_leave_out_what_is_optional_and_not_set() -> None:
         "service_tier": "",
         "status_code": 0,
         "failure": "FAILURE_CAUSE_UNSPECIFIED",
+        "reason_code": "",
     }
 
 

@@ -55,6 +55,7 @@ def run(
         fixed = ("--config", config, "--out", "out.parquet", "--licence", "CC0-1.0", "--work", "w")
         every = ("routoo-export", "grade", *arguments, *fixed, "--budget-usd", budget)
         monkeypatch.setattr(sys, "argv", [str(one) for one in every])
+        capsys.readouterr()  # what a fixture has logged
         with pytest.raises(SystemExit) as left:
             main()
         captured = capsys.readouterr()
