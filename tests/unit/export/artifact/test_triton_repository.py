@@ -338,7 +338,7 @@ def test_the_python_backend_answers_each_request_with_its_own_rows_of_models(
         (feed,) = graph.questions(["code", "hard math"]).inputs
         requests.append({name: Tensor(name, values) for name, values in feed.items()})
         wanted.append(OnnxPredictor(artifact, graph=graph).infer([feed]))
-    wrong = {**requests[0], "models": Tensor("models", np.zeros((3, 1), np.float32))}
+    wrong = {**requests[0], "models": Tensor("models", np.zeros((4, 7), np.float32))}
     *found, failed = model.execute([*requests, wrong])
     for response, (answer,) in zip(found, wanted, strict=True):
         assert response.error is None
