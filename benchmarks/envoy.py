@@ -119,7 +119,7 @@ def measure(options: Namespace) -> dict[str, Any]:
     ]
     return {
         "benchmark": "envoy",
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "machine": {"cpus": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
         "python": platform.python_version(),
         "usage_from": options.usage_from,
         "body_bytes": len(body),
@@ -180,7 +180,7 @@ def measure_doors(options: Namespace) -> dict[str, Any]:
             ]
     return {
         "benchmark": "doors",
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "machine": {"cpus": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
         "python": platform.python_version(),
         "body_bytes": len(body),
         "rows": rows,

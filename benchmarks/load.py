@@ -108,7 +108,7 @@ async def measure(run: Run, folder: Path) -> dict[str, Any]:
         "through": "envoy" if run.envoy else "grpc",
         "concurrency": run.load.concurrency,
         "rate_per_s": run.load.rate_per_s,
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "machine": {"cpus": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
         "load_1min": os.getloadavg()[0],
         **figures(run, calls),
         "degraded": getattr(caller, "degraded", None),

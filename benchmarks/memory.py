@@ -98,7 +98,7 @@ def measure(options: Namespace) -> dict[str, Any]:
     rows = [measured(*limits, options.models) for limits in LIMITS]
     return {
         "benchmark": "memory",
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "machine": {"cpus": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
         "rows": rows,
         "targets": {"most_over_said": max(row["ratio"] for row in rows), "at_most": 1.1},
     }

@@ -140,7 +140,7 @@ def measure(options: Namespace) -> dict[str, Any]:
     bound_s = 3.0 * unloaded["p99_ms"] * 1e-3
     return {
         "benchmark": "overload",
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "machine": {"cpus": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
         "prompt_words": options.prompt_words,
         "factor": options.factor,
         "duration_s": options.duration_s,
@@ -214,7 +214,7 @@ def measure_bodies(options: Namespace) -> dict[str, Any]:
     worst_ms = max(row["worst_ms"] for row in rows)
     return {
         "benchmark": "overload by bodies",
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "machine": {"cpus": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
         "rounds": options.rounds,
         "rows": {row.pop("body"): row for row in rows},
         "worst_ms": worst_ms,

@@ -137,7 +137,7 @@ async def measure(server: ServerProcess, files: Files, options: Namespace) -> di
     failed = statuses.total() - statuses["OK"]
     return {
         "benchmark": "reload",
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "machine": {"cpus": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
         "seconds": options.seconds,
         "callers": options.callers,
         "asked_for": times,

@@ -190,7 +190,7 @@ def measure(
     ]
     return {
         "benchmark": "service",
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "machine": {"cpus": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
         "python": platform.python_version(),
         "prompt_tokens": PROMPT_TOKENS,
         **loaded,
