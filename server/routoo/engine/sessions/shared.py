@@ -130,17 +130,25 @@ class RedisSessions:
     def read(self, keys: Sequence[bytes]) -> tuple[list[SessionState | None], float]:
         if self._away:
             return self._own.read(keys)
-        try:
-            states, now_s = self._read(self._hot.client, keys)
-        except _AWAY as error:
-            self._leave(error)
-            return self._own.read(keys)
-        with self._lock:
-            changes = [tuple(self._waiting.get(key, ())) for key in keys]
+        for _ in range(_ATTEMPTS):
+            waited = self._changes(keys)
+            try:
+                states, now_s = self._read(self._hot.client, keys)
+            except _AWAY as error:
+                self._leave(error)
+                return self._own.read(keys)
+            changes = self._changes(keys)
+            # What was written after it was read here is in neither of the two: read it again.
+            if all(len(now) >= len(was) for now, was in zip(changes, waited, strict=True)):
+                break
         for at, waiting in enumerate(changes):
             for change in waiting:
                 states[at] = change(states[at], now_s)
         return states, now_s
+
+    def _changes(self, keys: Sequence[bytes]) -> list[tuple[Change, ...]]:
+        with self._lock:
+            return [tuple(self._waiting.get(key, ())) for key in keys]
 
     def turn(self, key: bytes, turn: Turn, *, begins: bool) -> None:
         self._own.turn(key, turn, begins=begins)
