@@ -41,6 +41,8 @@ def renewed(*ledgers: RedisLedger) -> None:
 def come_back(ledger: RedisLedger) -> None:
     """Waits until the ledger has found its Redis again."""
     give_up_s = time.monotonic() + BACK_TIMEOUT_S
+    if not ledger.degraded:
+        ledger.states()  # it may not have noticed yet that Redis was away
     # Not by ``states``: a call that begins while Redis is away lengthens the absence.
     while ledger.degraded:
         assert time.monotonic() < give_up_s, "Redis is still away"
