@@ -178,7 +178,7 @@ async def test_an_empty_purse_explores_nothing(tmp_path: Path) -> None:
 async def test_what_a_tenant_cannot_pay_for_is_not_explored(tmp_path: Path) -> None:
     """The first model is the cheapest, so that drawn ones are more expensive than what is left."""
     policy = {"explore": {**EXPLORE, "floor": 0.0}, "max_mean_cost_usd": 3e-4}
-    acme = {"name": "acme", "tenant": "acme", "usd": 0.0015, "per": "1d", "pacing": False}
+    acme = {"name": "acme", "tenant": "acme", "usd": 0.0015, "per": "365d", "pacing": False}
     budgets = [MONEY, {**acme, "on_exhausted": "cheapest"}]
     async with serving(settings_of(tmp_path, policy=policy, budgets=budgets)) as running:
         replies = [await running.route("code", tenant="acme") for _ in range(30)]

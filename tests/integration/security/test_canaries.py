@@ -22,6 +22,7 @@ from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.certificates import authority
 from support.processes.process import ROUTOO, exit_code, line_of, process, write_tiny_config
 from support.tiny_service import connected
+from support.watched import HANG_S
 
 LEAKY = (str(Path(__file__).parents[2] / "support" / "processes" / "leaky_serve.py"),)
 CANARY = "canary-5d1f"
@@ -99,7 +100,7 @@ async def test_nothing_that_is_secret_leaves_the_service(tmp_path: Path) -> None
                 await stream.done_writing()
                 seen.extend([str(reply) async for reply in stream])
         page = await asyncio.to_thread(
-            lambda: urlopen(f"http://{metrics}/metrics", timeout=30).read().decode()
+            lambda: urlopen(f"http://{metrics}/metrics", timeout=HANG_S).read().decode()
         )
         running.send_signal(signal.SIGTERM)
         assert running.stderr is not None

@@ -32,7 +32,8 @@ async def test_a_token_from_its_making_to_its_use(tmp_path: Path) -> None:
     ca = ("--ca", str(tmp_path / "clients.pem"))
     async with process(*ROUTOO, "serve", "--config", str(config)) as running:
         address = (await line_of(running, "ready ")).split()[1]
-        ask = ("route", "easy", "--address", address)
+        patient = ("--timeout-s", "60")
+        ask = ("route", "easy", "--address", address, *patient)
         code, out, err = await routoo(*ca, "--token-file", str(mine), *ask)
         assert (code, err) == (0, "")
         assert "small" in out
@@ -41,13 +42,14 @@ async def test_a_token_from_its_making_to_its_use(tmp_path: Path) -> None:
         assert err.startswith("error: who calls is asked here;")
         assert err.endswith("name a file with a token: routoo --token-file F ...\n")
         code, _, err = await routoo(
-            *(*ca, "--token-file", str(mine), "budgets", "--tenant", "b", "--address", address)
+            *(*ca, "--token-file", str(mine), "budgets", "--tenant", "b", "--address", address),
+            *patient,
         )
         assert (code, err) == (
             2,
             "error: tenant: another than that of your token or certificate; leave it empty\n",
         )
-        assert (await routoo(*ca, "health", address))[:2] == (0, "SERVING\n")
+        assert (await routoo(*ca, "health", address, *patient))[:2] == (0, "SERVING\n")
         code, _, err = await routoo("--token-file", str(mine), *ask)
         assert code == 3
         assert "cannot reach the service" in err
