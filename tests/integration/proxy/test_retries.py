@@ -105,7 +105,7 @@ async def test_nothing_is_tried_again_once_the_reply_has_begun(tmp_path: Path) -
 
 async def test_providers_that_fail_are_left_out(tmp_path: Path) -> None:
     model = await chosen_model(tmp_path)
-    reply = b"HTTP/1.1 429 -\r\nretry-after: 30\r\ncontent-length: 0\r\n\r\n"
+    reply = b"HTTP/1.1 429 -\r\nretry-after: 300\r\ncontent-length: 0\r\n\r\n"
     async with raw_upstream(sends(reply)) as broken:
         entries = {model: {"base_url": f"http://127.0.0.1:{broken.port}/v1"}, "*": {}}
         async with (
@@ -164,7 +164,7 @@ async def test_more_requests_than_connections_wait_for_one(tmp_path: Path) -> No
         narrow = {
             "base_url": f"http://127.0.0.1:{provider.port}/v1",
             "max_connections": 1,
-            "connect_timeout_s": 0.5,
+            "connect_timeout_s": 2.0,
         }
         async with (
             proxied(tmp_path, entries={"large": narrow}, budgets=[BUDGET]) as one,
@@ -173,7 +173,7 @@ async def test_more_requests_than_connections_wait_for_one(tmp_path: Path) -> No
             both = [asyncio.create_task(client.post(PATH, json=CHAT)) for _ in range(2)]
             await provider.came.wait()
             # It waits for longer than a connection may take, and is then told so.
-            hurried = await client.post(PATH, json=CHAT, headers={"x-request-timeout-ms": "1500"})
+            hurried = await client.post(PATH, json=CHAT, headers={"x-request-timeout-ms": "4000"})
             assert hurried.status_code == 503
             assert provider.requests == 1
             provider.go.set()
