@@ -150,7 +150,9 @@ async def test_the_keyboard_reaches_everything(fronts: Fronts) -> None:
 
         async def focused(name: str) -> None:
             element = "document.activeElement"
-            await tab.page.wait_for_function(f"({element}.id || {element}.textContent) === '{name}'")
+            await tab.page.wait_for_function(
+                f"({element}.id || {element}.textContent) === '{name}'"
+            )
 
         await press("Tab")
         await focused("Skip to the content")
