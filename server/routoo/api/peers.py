@@ -36,7 +36,9 @@ OPTIONS: Final = (
     ("grpc.absolute_max_metadata_size", _LONGEST_METADATA_BYTES),
     # Short, so that a worker that was started again is reached soon.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    # By this name gRPC has the longest time for a connection. A worker that has ended refuses it at
+    # once; one on a busy machine may take a while, and what is asked of it must not get lost.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 

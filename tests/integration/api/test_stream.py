@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc
@@ -11,8 +12,8 @@ import pytest
 
 from routoo.api.security.gate import ANYONE_IN
 from routoo.v1 import route_pb2
-from support.tiny_service import Running, refusal, serving, tiny_settings
-from support.watched import HANG_S, watch_accepted, watch_answered, watch_predictor
+from support.tiny_service import Running, serving, tiny_settings
+from support.watched import HANG_S, give_up_in_time, watch_accepted, watch_answered, watch_predictor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -216,10 +217,14 @@ class NoDeadline:
 async def test_a_stream_over_when_its_deadline_passes(tiny: Running) -> None:
     watched, answered = watch_predictor(tiny.service.engine), watch_answered(tiny.service)
     watched.hold()
-    call = tiny.stub.RouteStream(timeout=0.2)
-    await call.write(request("late"))
-    code, _ = await refusal(call.read())
-    assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    async def late(timeout_s: float) -> None:
+        call = tiny.stub.RouteStream(timeout=timeout_s)
+        with suppress(grpc.RpcError, asyncio.InvalidStateError):  # its time is up already
+            await call.write(request("late"))
+        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    await give_up_in_time(watched.calls, late)
     await answered.reached(1)
     watched.release()
     assert (await tiny.route("easy")).model == "small"

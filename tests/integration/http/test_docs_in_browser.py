@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.processes.browser.chromium import Tab, chromium
+from support.processes.browser.chromium import PAGE_S, Tab, chromium
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ STREAMS = {"/v1/route/stream", "/v1/decisions/stream"}
 
 @pytest.mark.parametrize("path", ["/v1/info", "/v1/route", *sorted(STREAMS)])
 async def test_each_form_of_call_is_listed_and_sent(fronts: Fronts, path: str) -> None:
-    async with asyncio.timeout(60), fronts() as front, chromium() as browser:
+    async with asyncio.timeout(PAGE_S), fronts() as front, chromium() as browser:
         paths = set((await front.client.get("/openapi.json")).json()["paths"])
         tab = await Tab.open(browser, front.address)
         await tab.page.goto(f"http://{front.address}/docs")

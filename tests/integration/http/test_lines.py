@@ -97,5 +97,8 @@ async def test_of_a_caller_that_leaves_nothing_stays_booked(fronts: Fronts) -> N
         await admission._idle.wait()
         predictor.release()
         await front.post("/v1/route", {"prompt": "easy"})
-        ((budget, _),) = await engine.budgets()
-        assert budget.granted == 1
+        granted = 0
+        while granted != 1:  # what nobody takes is given back in a thread of its own
+            await asyncio.sleep(0.01)
+            ((budget, _),) = await engine.budgets()
+            granted = budget.granted

@@ -88,6 +88,7 @@ async def test_every_view_can_be_used_by_everybody(tmp_path: Path, scheme: str) 
     async with asyncio.timeout(PAGE_S), shipped(tmp_path) as client, chromium() as browser:
         tab = await Tab.open(browser, address_of(client), color_scheme=scheme)
         await tab.ready()
+        await client.get("/v1/decisions")  # they are noted from when somebody looks
         for prompt in (*PROMPTS, *PROMPTS):
             await client.post("/v1/route", json={"prompt": prompt})
         await client.post("/v1/route", json={"prompt": "Hi", "max_cost_usd": 0})
@@ -99,6 +100,7 @@ async def test_every_view_can_be_used_by_everybody(tmp_path: Path, scheme: str) 
             if scheme == "light":
                 found[view] = await tab.findings()
             await tab.page.set_viewport_size({"width": 360, "height": 740})
+            await tab.page.wait_for_function("innerWidth === 360")
             wide = await tab.page.evaluate("document.documentElement.scrollWidth")
             assert wide == 360, view
             if scheme == "dark":
@@ -113,6 +115,10 @@ async def test_it_is_small_and_tells_when_it_painted(tmp_path: Path) -> None:
     async with asyncio.timeout(PAGE_S), shipped(tmp_path) as client, chromium() as browser:
         tab = await Tab.open(browser, address_of(client))
         await tab.ready()
+        # The page may be ready before its first picture is on the screen.
+        await tab.page.wait_for_function(
+            "performance.getEntriesByName('first-contentful-paint').length > 0"
+        )
         told = await tab.page.evaluate(
             """() => ({
               first_paint_ms: performance.getEntriesByName("first-contentful-paint")[0].startTime,
@@ -141,11 +147,17 @@ async def test_the_keyboard_reaches_everything(fronts: Fronts) -> None:
         tab = await Tab.open(browser, front.address)
         await tab.ready()
         press = tab.page.keyboard.press
-        focused = "document.activeElement.id || document.activeElement.textContent"
+
+        async def focused(name: str) -> None:
+            element = "document.activeElement"
+            await tab.page.wait_for_function(
+                f"({element}.id || {element}.textContent) === '{name}'"
+            )
+
         await press("Tab")
-        assert await tab.page.evaluate(focused) == "Skip to the content"
+        await focused("Skip to the content")
         await press("Enter")
-        assert await tab.page.evaluate(focused) == "main"
+        await focused("main")
         await tab.page.focus("#tab-try")
         seen = []
         for key in ("ArrowRight", "ArrowRight", "End", "ArrowRight", "ArrowLeft", "Home"):
@@ -154,9 +166,9 @@ async def test_the_keyboard_reaches_everything(fronts: Fronts) -> None:
             assert await tab.page.locator("[role=tabpanel]:visible").count() == 1
         assert seen == ["#curve", "#live", "#grade", "#try", "#grade", "#try"]
         await press("Tab")
-        assert await tab.page.evaluate(focused) == "try"
+        await focused("try")
         await tab.page.goto(f"http://{front.address}/#pool")
-        assert await tab.page.locator("#pool").is_visible()
+        await tab.page.locator("#pool").wait_for()
 
 
 async def test_a_try_books_nothing_unless_it_is_real(fronts: Fronts) -> None:
@@ -311,9 +323,10 @@ async def test_a_token_is_asked_for_and_kept_for_the_tab(fronts: Fronts, tmp_pat
         await page.fill("#token-text", text)
         await page.keyboard.press("Enter")
         await tab.ready()
+        await tab.show("live")
+        await tab.text("#live-note")  # the page looks, so that decisions are noted
         for who in (text, other):
             await front.post("/v1/route", {"prompt": "easy"}, authorization=f"Bearer {who}")
-        await tab.show("live")
         await tab.text("#live-decisions code")
         assert len(await tab.texts("#live-decisions code")) == 1
         assert await page.evaluate("localStorage.length") == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -19,6 +19,7 @@ from routoo.server.sockets.metrics_page import WorkerAwayError, read_page
 from routoo.v1 import outcome_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.tiny_service import Running, connected, tiny_settings
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,6 +52,35 @@ async def test_a_call_about_anothers_decision_is_answered_there(tmp_path: Path) 
         report = outcome_pb2.ReportOutcomeRequest(decision_id=decision_id, score=0.5)
         assert (await second.stub.ReportOutcome(report)).accepted
         assert not (await first.stub.ReportOutcome(report)).accepted
+
+
+async def test_a_worker_that_is_slow_to_take_a_connection_is_not_away(tmp_path: Path) -> None:
+    came, go = asyncio.Event(), asyncio.Event()
+
+    async def pass_on(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):  # at the end
+            while part := await source.read(65536):
+                to.write(part)
+                await to.drain()
+        to.close()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        await go.wait()
+        its_reader, its_writer = await asyncio.open_unix_connection(behind)
+        await asyncio.gather(pass_on(reader, its_writer), pass_on(its_reader, writer))
+
+    async with two_workers(tmp_path) as (first, second, address), asyncio.timeout(HANG_S):
+        decision_id = (await first.route()).decision_id
+        behind = address.calls_socket.rename(tmp_path / "behind")
+        async with await asyncio.start_unix_server(late, address.calls_socket):
+            report = outcome_pb2.ReportOutcomeRequest(decision_id=decision_id, score=0.5)
+            reporting = asyncio.ensure_future(second.stub.ReportOutcome(report))
+            await came.wait()
+            # Of a machine that is busy, a process may stand still for as long.
+            await asyncio.wait((reporting,), timeout=0.5)
+            go.set()
+            assert (await reporting).accepted
 
 
 async def test_a_refusal_arrives_as_it_was_made(tmp_path: Path) -> None:

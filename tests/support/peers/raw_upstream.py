@@ -50,7 +50,7 @@ async def raw_upstream(script: Script) -> AsyncIterator[RawUpstream]:
             await script(running, writer)
             watching.cancel()
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+            running.closed.set()  # perhaps before a request has come
         finally:
             writer.close()
 
