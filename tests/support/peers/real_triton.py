@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = ROOT / ".triton"
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 200.0
 
 
 @dataclass(frozen=True, slots=True)
