@@ -12,13 +12,14 @@ import grpc
 import pytest
 
 from routoo.api.extproc.envoy.ext_proc_pb2 import ProcessingMode
+from routoo.api.extproc.exchange import Exchange
 from routoo.api.security.caller import ROUTE
 from routoo.api.security.tokens import append_token, new_token
 from support.access_log import entry, log_stream, message, tell
 from support.processor_stream import chat_body, headers_of, request_body, request_headers, stream
 from support.tiny_processor import all_ended, grown, metric, replies, with_settings
 from support.tiny_service import connected
-from support.watched import watch_predictor
+from support.watched import HANG_S, watch_predictor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,6 +120,37 @@ async def test_a_caller_that_leaves_before_the_decision_is_not_waited_for(tmp_pa
         await all_ended(running)
         watched.release()
         assert sum(replies(running).values()) == 0
+
+
+async def test_a_stream_that_ends_as_it_is_answered_is_settled_by_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Envoy that has the answer may end the stream before the service knows that it was sent."""
+    handed = Exchange.handed
+    ids: list[str] = []
+    ended = asyncio.Event()
+
+    def ends(exchange: Exchange) -> None:
+        handed(exchange)
+        if exchange.in_doubt:
+            ids.append(exchange.in_doubt)
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            ended.set()
+
+    monkeypatch.setattr(Exchange, "handed", ends)
+    async with with_settings(tmp_path, processor=LOGGED) as running:
+        async with stream(running.channel) as one:
+            await one.say(request_headers())
+            await one.call.write(request_body(chat_body("hard")).SerializeToString())
+            async with asyncio.timeout(HANG_S):
+                await ended.wait()
+        assert sum(replies(running).values()) == 0
+        await tell(running.channel, entry(*ids, USAGE))
+        await all_ended(running)
+        assert replies(running)["read"] == 1
+        assert cost_usd(running) == pytest.approx(0.025)
 
 
 async def test_a_stop_waits_for_the_log_and_settles_the_rest(tmp_path: Path) -> None:

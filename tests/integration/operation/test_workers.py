@@ -40,7 +40,7 @@ USAGE = '{"prompt_tokens": 10, "completion_tokens": 5}'
 # Enough connections to reach both workers: each connection stays with one worker.
 MOST_CONNECTIONS = 64
 # Long enough to start three interpreters one after the other on a busy machine.
-START_S = 5 * HANG_S
+START_S = 4 * HANG_S
 
 
 @asynccontextmanager
@@ -74,15 +74,22 @@ async def counted_stubs(stack: AsyncExitStack, address: str) -> tuple[dict[str, 
     raise AssertionError(f"{MOST_CONNECTIONS} connections went to one worker")
 
 
-async def samples(page: str, **labels: str) -> dict[str, float]:
-    """Returns the samples of the page that have these labels, summed over all other labels."""
+async def samples(page: str, workers: int = 2, **labels: str) -> dict[str, float]:
+    """Returns the samples of the page that have these labels, summed over all other labels.
+
+    Reads it until so many workers are up: the page does not wait for those that are slow to tell
+    what they have counted.
+    """
 
     def read() -> str:
         with urlopen(f"http://{page}/metrics", timeout=HANG_S) as answer:
             return str(answer.read().decode())
 
+    text = ""
+    while f"\nroutoo_workers_up {workers:.1f}\n" not in text:
+        text = await asyncio.to_thread(read)
     found: dict[str, float] = {}
-    for family in text_string_to_metric_families(await asyncio.to_thread(read)):
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if not labels.items() <= sample.labels.items():
                 continue
@@ -118,7 +125,7 @@ async def test_two_workers_are_one_service(tmp_path: Path) -> None:
             assert "nobody" in text
         read = await samples(page)
         assert read["routoo_scored_outcomes_total"] == 2
-        assert (read["routoo_workers_up"], read["routoo_serving"]) == (2, 1)
+        assert read["routoo_serving"] == 1
         # A reload reaches both workers.
         write_tiny_config(tmp_path, workers=2, metrics=METRICS, policy={"name": "cheapest"})
         supervisor.send_signal(signal.SIGHUP)
@@ -154,7 +161,7 @@ async def test_envoys_log_reaches_the_worker_that_decided(tmp_path: Path) -> Non
 
 async def test_the_log_settles_decisions_of_workers_that_were_killed(tmp_path: Path) -> None:
     processor = {"enabled": True, "usage_from": "access_log"}
-    budgets = [{"name": "all", "usd": 1000.0, "per": "1d"}]
+    budgets = [{"name": "all", "usd": 1000.0, "per": "365d"}]
     with RedisServer(tmp_path) as redis:
         ledger = {"backend": "redis", "redis_url": redis.url, "redis_timeout_s": HANG_S}
         async with (
@@ -173,8 +180,6 @@ async def test_the_log_settles_decisions_of_workers_that_were_killed(tmp_path: P
             for killed, worker in enumerate(_children(supervisor.pid), start=1):
                 os.kill(worker, signal.SIGKILL)
                 while (await samples(page)).get("routoo_worker_restarts_total", 0) < killed:
-                    pass
-                while (await samples(page))["routoo_workers_up"] < 2:
                     pass
             logged = entry(told["x-routoo-decision-id"], USAGE)
             logged.request.request_headers["x-routoo-model"] = told["x-routoo-model"]
@@ -222,8 +227,6 @@ async def test_two_workers_keep_one_limit_per_client_over_restarts_and_reloads(
             os.kill(worker, signal.SIGKILL)
             while (await samples(page)).get("routoo_worker_restarts_total", 0) < killed:
                 pass
-            while (await samples(page))["routoo_workers_up"] < 2:
-                pass
         supervisor.send_signal(signal.SIGHUP)
         while (await samples(page, outcome="unchanged")).get("routoo_reloads_total", 0) < 2:
             pass
@@ -253,7 +256,7 @@ async def status(stub: Any) -> grpc.StatusCode:
 
 
 async def test_reports_that_were_capped_are_shown_of_all_workers(tmp_path: Path) -> None:
-    budgets = [{"name": "all", "usd": 1000.0, "per": "1d"}]
+    budgets = [{"name": "all", "usd": 1000.0, "per": "365d"}]
     with RedisServer(tmp_path) as redis:
         ledger = {"backend": "redis", "redis_url": redis.url, "redis_timeout_s": HANG_S}
         async with (
@@ -276,7 +279,7 @@ async def test_reports_that_were_capped_are_shown_of_all_workers(tmp_path: Path)
 
 async def test_two_workers_spend_one_budget_together(tmp_path: Path) -> None:
     limit_usd = 0.05
-    budgets = [{"name": "all", "usd": limit_usd, "per": "1d", "on_exhausted": "refuse"}]
+    budgets = [{"name": "all", "usd": limit_usd, "per": "365d", "on_exhausted": "refuse"}]
     with RedisServer(tmp_path) as redis:
         ledger = {"backend": "redis", "redis_url": redis.url, "redis_timeout_s": HANG_S}
         async with (
@@ -286,23 +289,29 @@ async def test_two_workers_spend_one_budget_together(tmp_path: Path) -> None:
         ):
             stubs = list((await one_stub_per_worker(stack, address)).values())
 
-            async def spend(stub: Any) -> tuple[float, grpc.StatusCode]:
-                """Routes expensive prompts until one is refused; returns the cost and the error."""
+            async def spend(stub: Any) -> float:
+                """Routes an expensive prompt; returns its cost."""
+                request = route_pb2.RouteRequest(prompt="hard", allowed_models=["large"])
+                reply = await stub.Route(request, timeout=HANG_S)
+                return float(reply.predicted_cost_usd)
+
+            async def spend_all(stub: Any) -> tuple[float, grpc.StatusCode]:
+                """Goes on until it is refused; returns the cost and the error."""
                 spent_usd = 0.0
                 while True:
-                    request = route_pb2.RouteRequest(prompt="hard", allowed_models=["large"])
                     try:
-                        spent_usd += (await stub.Route(request, timeout=HANG_S)).predicted_cost_usd
+                        spent_usd += await spend(stub)
                     except grpc.aio.AioRpcError as error:
                         return spent_usd, error.code()
 
-            ends = await asyncio.gather(*map(spend, stubs))
-            each_usd = [spent_usd for spent_usd, _ in ends]
-            assert all(each_usd)
+            # One each before, as the faster one may spend all the rest.
+            spent_usd = sum([await spend(stub) for stub in stubs])
+            ends = await asyncio.gather(*map(spend_all, stubs))
+            spent_usd += sum(cost_usd for cost_usd, _ in ends)
             assert {code for _, code in ends} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
             for stub in stubs:
                 (budget,) = (await stub.GetBudget(budget_pb2.GetBudgetRequest())).budgets
-                assert sum(each_usd) <= budget.reserved_usd <= limit_usd
+                assert spent_usd <= budget.reserved_usd <= limit_usd
 
 
 async def test_a_worker_that_is_killed_is_started_again_and_stopping_loses_nothing(
@@ -316,8 +325,6 @@ async def test_a_worker_that_is_killed_is_started_again_and_stopping_loses_nothi
         killed = next(iter(_children(supervisor.pid)))
         os.kill(killed, signal.SIGKILL)
         while (await samples(page))["routoo_worker_restarts_total"] < 1:
-            pass
-        while (await samples(page))["routoo_workers_up"] < 2:
             pass
         stubs = await one_stub_per_worker(stack, address)
         stop = asyncio.Event()
@@ -355,16 +362,12 @@ async def test_a_worker_that_is_frozen_is_replaced(tmp_path: Path) -> None:
         for stub in stubs.values():
             await route(stub)
         before = await samples(page)
-        assert before["routoo_workers_up"] == 2
         frozen = _children(supervisor.pid)[0]
         os.kill(frozen, signal.SIGSTOP)
         # What a frozen worker has counted stays on the page until it is replaced.
-        during = await samples(page)
+        during = await samples(page, workers=1)
         assert during["routoo_decisions_total"] == before["routoo_decisions_total"]
-        assert during["routoo_workers_up"] == 1
         while (await samples(page))["routoo_worker_restarts_total"] < 1:
-            pass
-        while (await samples(page))["routoo_workers_up"] < 2:
             pass
         assert frozen not in _children(supervisor.pid)
         async with AsyncExitStack() as anew:
@@ -433,7 +436,7 @@ async def test_a_mistake_is_said_once(tmp_path: Path) -> None:
 
 
 def test_budgets_in_memory_are_not_split_among_workers(tmp_path: Path) -> None:
-    day = {"name": "day", "usd": 1.0, "per": "1d"}
+    day = {"name": "day", "usd": 1.0, "per": "365d"}
     config = write_tiny_config(tmp_path, workers=2, budgets=[day])
     with pytest.raises(ConfigError, match=r"set ledger\.backend: redis, or workers: 1"):
         check(load_settings(config))

@@ -11,7 +11,7 @@ import pytest_asyncio
 import yaml
 
 from support.peers.llm_upstream import TEXT
-from support.peers.two_providers import CHAT, STREAMED, USD, Site, site_of
+from support.peers.two_providers import CHAT, FIRST_BYTE_S, STREAMED, USD, Site, site_of
 from support.processor_stream import chat_body
 from support.tiny_pool import ARMED, LARGE, MEDIUM, SMALL
 from support.watched import HANG_S
@@ -257,9 +257,13 @@ def billed_usd(site: Site) -> float:
 async def test_in_an_outage_no_request_fails_and_each_is_booked_once(
     tmp_path: Path, trouble: str
 ) -> None:
-    health = {"enabled": True, "open_s": 0.2, "max_open_s": 0.4, "slow_start_s": 0.1}
+    # The pauses double, so that probes stay few however slow the machine is.
+    health = {"enabled": True, "open_s": 0.2, "max_open_s": 5.0, "slow_start_s": 0.1}
     # A reply that is given up was answered all the same, and would be billed twice.
-    processor = {"usage_from": "access_log", "first_byte_s": 1.0 if trouble == "silent" else 0.0}
+    processor = {
+        "usage_from": "access_log",
+        "first_byte_s": FIRST_BYTE_S if trouble == "silent" else 0.0,
+    }
     async with site_of(tmp_path, processor=processor, health=health) as site:
         await load(site, 20)
         assert (len(site.first.received), len(site.other.received)) == (20, 0)

@@ -175,7 +175,7 @@ class Exchange:
         """The decision of which nobody knows whether Envoy has got it; empty: there is none.
 
         The stream was cancelled while the answer was on its way: the caller has left, or Envoy had
-        the answer, and the request was over at once.
+        the answer and needs no more of the stream.
         """
         if self._reads_reply or self._told or not self._handed or self._routed is None:
             return ""

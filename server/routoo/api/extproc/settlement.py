@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from routoo.api.llm.metrics import ExchangeCounts
     from routoo.config.settings import OutcomeSettings, Settings
 
-DOUBT_S = 3.0
-"""Envoy writes its log every second, unless it is told to wait longer."""
+DOUBT_S = 30.0
+"""Envoy writes its log when a reply has ended, which most have by then."""
 
 
 class AwaitedReplies:
@@ -71,7 +71,7 @@ class AwaitedReplies:
         Args:
             decision_id: the decision.
             book: gets the outcome.
-            within_s: the longest time until Envoy has written its log.
+            within_s: the longest time until the reply has ended and Envoy has written its log.
         """
 
         def give_up() -> None:
