@@ -23,8 +23,8 @@ from routoo.api.llm.bodies.request_body import read_body, read_head
 from routoo.errors import UnreadableBodyError
 from support.artifacts.zstd import zstd
 from support.processor_stream import METHOD
+from support.watched import HANG_S
 
-HANG_S = 30.0
 BAD = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DEADLINE_EXCEEDED)
 # The details that grpc.aio's client gives to a stream that ended while it was writing.
 ENDED_MEANWHILE = "Internal error from Core"

@@ -34,6 +34,9 @@ async def logged_engine(
         yield made
     finally:
         await made.close(0.0)
+        assert telemetry.decision_log is not None
+        while not telemetry.decision_log.close():  # each gives up after some seconds
+            pass
         telemetry.close()
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import routoo
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from concurrent.futures import ThreadPoolExecutor
     from types import CodeType, FrameType
 
     from routoo.server.service import Service
@@ -63,16 +66,27 @@ async def walked(service: Service) -> AsyncIterator[Walk]:
     """Records on the event loop, on the predictor's thread and on those of the books."""
     walk = Walk()
     threads = service.engine._threads
-    pools = [threads.predict, *([threads.books] * 2)]
-    for pool in pools:
-        pool.submit(sys.setprofile, walk.hook).result()
+    _profile(threads.predict, walk.hook)
+    _profile(threads.books, walk.hook)
     sys.setprofile(walk.hook)
     try:
         yield walk
     finally:
         sys.setprofile(None)
-        for pool in pools:
-            pool.submit(sys.setprofile, None).result()
+        _profile(threads.predict, None)
+        _profile(threads.books, None)
+
+
+def _profile(pool: ThreadPoolExecutor, hook: Any) -> None:
+    """Sets the hook on every thread of a pool; none is done before all have begun."""
+    all_here = threading.Barrier(pool._max_workers)
+
+    def set_here() -> None:
+        all_here.wait(HANG_S)
+        sys.setprofile(hook)
+
+    for done in [pool.submit(set_here) for _ in range(pool._max_workers)]:
+        done.result()
 
 
 def _place(code: CodeType) -> str | None:

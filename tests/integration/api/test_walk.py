@@ -18,6 +18,8 @@ BUDGET = {"name": "all", "usd": 10, "per": "1h"}
 WARM_UP = 3
 SELDOM = {"interval_s": 3600.0}
 """What is learned of replies is taken up between requests, and is no part of the way of one."""
+SOLVED_SELDOM = {"prices": {"resolve_interval_s": 3600.0}}
+"""The sentence of a reason is made anew where the price is new, as it may be twice a second."""
 
 
 @pytest.mark.parametrize(
@@ -26,7 +28,8 @@ SELDOM = {"interval_s": 3600.0}
 async def test_a_route_enters_few_files(
     tmp_path: Path, budgets: list[dict[str, object]], most_files: int
 ) -> None:
-    async with serving(tiny_settings(tmp_path, budgets=budgets, corrections=SELDOM)) as running:
+    settings = tiny_settings(tmp_path, budgets=budgets, corrections=SELDOM, policy=SOLVED_SELDOM)
+    async with serving(settings) as running:
         for _ in range(WARM_UP):
             await running.route("easy")
         async with walked(running.service) as walk:

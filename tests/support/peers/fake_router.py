@@ -53,9 +53,10 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         match request.prompt:
             case "hang":
                 cancelled = threading.Event()
-                context.add_callback(cancelled.set)
+                under_way = context.add_callback(cancelled.set)
                 self.is_hanging.set()
-                cancelled.wait(60)
+                if under_way:  # of a call that has ended, nothing calls back
+                    cancelled.wait(60)
             case "overload":
                 context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full; send later")
             case "stopping":

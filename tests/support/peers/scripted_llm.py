@@ -69,16 +69,16 @@ def scripted_llm(
                 llm.keys.append(self.headers.get("authorization", ""))
                 found = llm.answer(asked)
             status, body = (200, chat_reply(found)) if isinstance(found, str) else found
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            if status != 200 and llm.retry_after:
-                self.send_header("retry-after", llm.retry_after)
-            self.end_headers()
             try:
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
+                if status != 200 and llm.retry_after:
+                    self.send_header("retry-after", llm.retry_after)
+                self.end_headers()
                 self.wfile.write(body)
             except OSError:
-                self.close_connection = True  # the client has read enough
+                self.close_connection = True  # the client has left, or read enough
 
         def log_message(self, *_: object) -> None:
             """Nothing is printed."""

@@ -119,7 +119,7 @@ def test_redis_tells_what_all_replicas_spent(run: Run, tmp_path: Path) -> None:
         names = [one.model_dump(include={"name", "tenant", "usd", "per"}) for one in BUDGETS]
         settings = {
             "budgets": names,
-            "ledger": {"backend": "redis", "redis_url": server.url},
+            "ledger": {"backend": "redis", "redis_url": server.url, "redis_timeout_s": 60},
         }
         file.write_text(yaml.safe_dump(settings), encoding="utf-8")
         found = told(run, "--config", str(file), "--by", "tenant")

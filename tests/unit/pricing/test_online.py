@@ -17,6 +17,7 @@ from routoo.config.sections.policy import PricesSettings
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import Observed
 from routoo.selector.policies.lp import decide, round_scores
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,6 @@ USUAL_USD = np.array([1e-5, 1e-4, 6e-4, 6e-3])
 PERIOD_S = 100.0
 UNBUDGETED = 7.0
 FOREVER = Keeping(ttl_ns=10**15, releases_expired=False, max_decisions=10**6)
-HANG_S = 20.0
 
 
 def draw_requests(seed: int, n: int, longer: float = 1.0) -> tuple[Any, Any]:

@@ -97,7 +97,8 @@ class Door:
             spent_from=self.money,
         )
         settings = Settings(processor=ProcessorSettings(enabled=True, **processor))
-        overload = Overload(OverloadSettings(), 64)
+        # The clock stands still: nothing is turned away, however slow this machine is.
+        overload = Overload(OverloadSettings(), 64, lambda: 0.0)
         self.router = Router(ActiveEngine(self.engine, settings), overload)
 
     def reserved_usd(self) -> float:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from routoo_export.grading.graders.reference import ReferenceKind
 
 LIMITS = TestLimits(seconds=1, memory_mib=512)
+# For code that ends by itself, however long this machine takes to start it.
+PATIENT = TestLimits(seconds=120, memory_mib=512)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +88,9 @@ def test_the_share_of_tests_that_pass() -> None:
         "add = None",
         "assert add(0, 0) == 0",
     ]
-    assert grade_by_tests(GOOD, tests, LIMITS) == 0.75
-    assert grade_by_tests("def add(a, b): return a + b", tests[:1], LIMITS) == 1.0
-    assert grade_by_tests("", ["assert True"], LIMITS) == 1.0
+    assert grade_by_tests(GOOD, tests, PATIENT) == 0.75
+    assert grade_by_tests("def add(a, b): return a + b", tests[:1], PATIENT) == 1.0
+    assert grade_by_tests("", ["assert True"], PATIENT) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ except OSError as error:
         "assert 'OURS_KEY' not in os.environ",
         "assert os.listdir('.') == []",
     ]
-    assert grade_by_tests(code, tests, LIMITS) == 1.0
+    assert grade_by_tests(code, tests, PATIENT) == 1.0
 
 
 @pytest.mark.parametrize(
