@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.processes.tools import missing
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -173,7 +175,7 @@ def test_what_is_not_ready_is_not_built(
 def test_a_field_that_clients_know_cannot_go(repository: Repository) -> None:
     tools = sorted((ROOT / ".tools").glob("buf-*"))
     if not tools:
-        pytest.skip("buf is not installed; `make lint` does")
+        missing("no buf in .tools; make lint installs it there")
     (repository.root / ".tools").symlink_to(ROOT / ".tools")
     repository.write(".gitignore", ".tools\n")
     repository.commit("Work")
