@@ -164,6 +164,7 @@ def test_a_lease_shrinks_only_when_its_holder_knows(world: World) -> None:
 
 def test_a_clock_of_redis_put_forward_ends_no_lease_and_no_spending(server: RedisServer) -> None:
     world = World(server, (budget(usd=1.0, per="1h"),), 0.1, LEASE_S)
+    world.align(3600)
     one, two = together(world, 2)
     store_of(one).cut = True
     one.renew()

@@ -44,12 +44,13 @@ def test_a_request_within_the_lease_does_not_wait_for_redis(
 ) -> None:
     ledger = ahead_of(server)
     monkeypatch.setattr(RedisStore, "reserve", lambda *_, **__: pytest.fail("asked Redis"))
-    found = grants(ledger, {"a": 0.0625})
-    assert (found.refused_by.tolist(), found.degraded) == ([-1], False)
-    assert reserve(ledger, {"a": 0.0625}) == [-1]  # the same decision
-    assert ledger.settle("a", 0.03125) is Settled.SETTLED
-    assert ledger.settle("a", 0.5) is Settled.TWICE
-    assert reserve(ledger, {"b": 0.03125}) == [-1]
+    with ledger._asking._booking:  # what is booked leaves the lease less to grant
+        found = grants(ledger, {"a": 0.0625})
+        assert (found.refused_by.tolist(), found.degraded) == ([-1], False)
+        assert reserve(ledger, {"a": 0.0625}) == [-1]  # the same decision
+        assert ledger.settle("a", 0.03125) is Settled.SETTLED
+        assert ledger.settle("a", 0.5) is Settled.TWICE
+        assert reserve(ledger, {"b": 0.03125}) == [-1]
     assert figures(ledger.states()[0]) == (0.03125, 0.03125, 0.0, 2)
     assert ledger.settle("b", 0.03125) is Settled.SETTLED
     assert ledger.settle("b", 0.5) is Settled.TWICE
@@ -135,6 +136,28 @@ def test_a_stop_books_all_and_gives_the_lease_back(server: RedisServer) -> None:
     assert figures(other.states()[0]) == (0.03125, 0.0, 0.0, 1)
     assert reserve(other, {"b": 0.96875}) == [-1]
     other.close()
+
+
+class RenewingLock:
+    """A lock after which the leases are renewed whenever nothing is granted ahead."""
+
+    def __init__(self, ledger: RedisLedger) -> None:
+        self._ledger, self._lock = ledger, ledger._lock
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if not self._ledger._alone.ahead._open:
+            self._ledger.renew()
+
+
+def test_a_renewal_at_any_moment_keeps_no_money_from_a_request(server: RedisServer) -> None:
+    ledger = ahead_of(server)
+    ledger._asking._lock = RenewingLock(ledger)  # type: ignore[assignment]
+    assert reserve(ledger, {"a": 1.0}) == [-1]  # its own lease is a part of it
+    ledger.close()
 
 
 def drain(ledger: RedisLedger) -> float:

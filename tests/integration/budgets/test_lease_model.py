@@ -37,9 +37,14 @@ replicas = st.integers(0, MOST_REPLICAS - 1)
 
 @dataclass(slots=True)
 class Granted:
-    """Money that a client was granted: its time by Redis' clock, and what counts of it."""
+    """Money that a client was granted, and what counts of it.
 
-    time_us: int
+    It was granted between two readings of Redis' clock, and counts where it does for both: the time
+    itself goes on meanwhile, perhaps into another period.
+    """
+
+    from_us: int
+    until_us: int
     tenant: str
     amount: int
 
@@ -92,19 +97,21 @@ class LeaseMachine(RuleBasedStateMachine):
             return
         self.number += 1
         ids = [f"{self.number}-{row}" for row in range(len(amounts))]
+        from_us = self.world.now_us()
         found = replica.reserve(
             ids, [tenant] * len(ids), usd(amount / 1e9 for amount in amounts), all_or_nothing=whole
         )
         refused = found.refused_by.tolist()
-        now_us = self.world.now_us()
+        until_us = self.world.now_us()
         for key, amount, by in zip(ids, amounts, refused, strict=True):
             if by < 0:
-                self.granted[key] = Granted(now_us, tenant, amount)
+                self.granted[key] = Granted(from_us, until_us, tenant, amount)
             elif overdrawn and tenant == "y":
                 again = replica.overdraw([key], [tenant], usd([amount / 2e9]))
                 if again.refused_by[0] < 0:
-                    self.granted[key] = Granted(now_us, tenant, -(-amount // 2))
-        self.judge(now_us)
+                    until_us = self.world.now_us()
+                    self.granted[key] = Granted(from_us, until_us, tenant, -(-amount // 2))
+        self.judge(until_us)
 
     @rule(at=replicas, tenant=st.sampled_from("xy"), amount=st.sampled_from([60, 100, 250]))
     def drain(self, at: int, tenant: str, amount: int) -> None:
@@ -225,9 +232,10 @@ class LeaseMachine(RuleBasedStateMachine):
                 for each in self.granted.values()
                 if (not terms.tenant or each.tenant == terms.tenant)
                 and (
-                    now_us - each.time_us < period_us
+                    now_us - each.from_us < period_us
                     if terms.sliding
-                    else now_us // period_us == each.time_us // period_us
+                    else each.from_us // period_us == each.until_us // period_us
+                    and now_us // period_us == each.until_us // period_us
                 )
             ]
             assert sum(counts) <= terms.limit_nano_usd

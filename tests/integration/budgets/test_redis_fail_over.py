@@ -12,7 +12,7 @@ from routoo.budget.ledger import Settled
 from routoo.config.sections.budget import LedgerSettings
 from routoo.server.budgets import booked_spending
 from support.budgets import FakeClock, all_figures, budget, figures, opened, reserve
-from support.peers.redis_replica import BIG, come_back, renewed
+from support.peers.redis_replica import BIG, PATIENT_S, come_back, renewed
 from support.peers.redis_replicated import MASTER_NAME, Replicated, cluster, under_a_sentinel
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KEY = "{routoo}:meta"
 WAYS: dict[str, Any] = {
     "backend": "redis",
-    "redis_timeout_s": 20,
+    "redis_timeout_s": PATIENT_S,
     "redis_max_probe_s": 0.2,
     "local_share": 0.1,
 }
@@ -129,6 +129,7 @@ def test_a_replica_that_a_sentinel_promotes_grants_nothing_again(tmp_path: Path)
         )
         granted = lose_the_last_calls(pair, ledgers)
         pair.master.stop()
+        sentinel.lose_patience()
         for ledger in reversed(ledgers):
             if reserve(ledger, {"after": 0.5}) == [-1]:
                 granted += 0.5

@@ -24,6 +24,7 @@ from support.budgets import (
     reserve,
     usd,
 )
+from support.peers.redis_replica import PATIENT_S
 from support.peers.redis_server import RedisServer, free_port_below_the_bus
 from support.processes.hammer import hammer
 
@@ -40,12 +41,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 class Replicas:
-    """Opens ledgers of one test's own keys, and moves Redis' time forward."""
+    """Opens ledgers of one test's own keys, and moves Redis' time forward.
+
+    It begins at the start of 30 days, so that no period ends before a test moves the time.
+    """
 
     def __init__(self, server: RedisServer) -> None:
         self.prefix = uuid.uuid4().hex
         self.server = server
         self.ledgers: list[Ledger] = []
+        self.align(30 * 86_400)
 
     def open(self, *budgets: Any, **more: Any) -> Ledger:
         ledger = opened(
@@ -54,7 +59,7 @@ class Replicas:
             **{
                 "backend": "redis",
                 "redis_url": self.server.url,
-                "redis_timeout_s": 20,
+                "redis_timeout_s": PATIENT_S,
                 "key_prefix": self.prefix,
                 # Nothing is leased: the tests of leases are in files of their own.
                 "local_share": 0.0,
@@ -342,7 +347,7 @@ def test_a_cluster_holds_all_keys_in_one_slot(tmp_path: Any) -> None:
             backend="redis",
             redis_url=f"redis://127.0.0.1:{port}",
             redis_cluster=True,
-            redis_timeout_s=20,
+            redis_timeout_s=PATIENT_S,
         )
         assert reserve(ledger, {"a": 0.25, "b": 0.5}, tenant="x") == [-1, 1]
         assert ledger.settle("a", 0.125) is Settled.SETTLED

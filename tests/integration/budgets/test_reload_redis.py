@@ -37,8 +37,8 @@ async def test_the_books_in_redis_stay_and_a_dead_redis_refuses_the_change(
     def limited(usd: float) -> Settings:
         return tiny_settings(
             tmp_path,
-            budgets=[{"name": "day", "usd": usd, "per": "1d"}],
-            ledger={"backend": "redis", "redis_url": redis.url, "redis_timeout_s": 5.0},
+            budgets=[{"name": "day", "usd": usd, "per": "365d"}],
+            ledger={"backend": "redis", "redis_url": redis.url, "redis_timeout_s": HANG_S},
         )
 
     async with serving(limited(1.0)) as running:

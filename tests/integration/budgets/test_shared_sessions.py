@@ -36,7 +36,7 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 def store_of(server: RedisServer, **more: Any) -> RedisSessions:
     ledger = LedgerSettings(
-        backend="redis", redis_url=server.url, redis_timeout_s=5.0, redis_max_probe_s=0.2, **more
+        backend="redis", redis_url=server.url, redis_timeout_s=HANG_S, redis_max_probe_s=0.2, **more
     )
     return RedisSessions(ledger, SessionSettings(), random.Random(1))  # noqa: S311 - spreads probes
 
@@ -134,7 +134,7 @@ def test_sentinels_tell_where_sessions_are(tmp_path: Path) -> None:
             redis_url="redis://ignored:1/0",
             redis_sentinels=(sentinel.url,),
             redis_master=MASTER_NAME,
-            redis_timeout_s=5.0,
+            redis_timeout_s=HANG_S,
             redis_max_probe_s=0.2,
         )
         store = RedisSessions(ledger, SessionSettings(), random.Random(1))  # noqa: S311
@@ -143,6 +143,7 @@ def test_sentinels_tell_where_sessions_are(tmp_path: Path) -> None:
         assert store.flushed(HANG_S)
         pair.wait_for_the_replica()
         pair.master.stop()
+        sentinel.lose_patience()
         store.turn(b"a", TURN, begins=False)
         assert store.flushed(HANG_S)
         state = state_in(store, b"a")
@@ -181,7 +182,7 @@ def test_a_state_is_the_same_after_redis() -> None:
 
 async def test_turns_reach_any_replica(server: RedisServer, tmp_path: Path) -> None:
     write_cached_pool(tmp_path / "pool.yaml")
-    ledger = {"backend": "redis", "redis_url": server.url, "redis_timeout_s": 5.0}
+    ledger = {"backend": "redis", "redis_url": server.url, "redis_timeout_s": HANG_S}
     settings = tiny_settings(tmp_path, ledger=ledger)
     async with serving(settings) as one, serving(settings) as other:
         first = await one.route(LONG, session_id="s", allowed_models=["large"])

@@ -57,7 +57,7 @@ async def learned(running: Running, reports: int) -> info_pb2.Model:
         while True:
             model = await large(running)
             if model.learned_score.reports >= reports and (await state(running)).learning.version:
-                return model
+                return await large(running)  # all of it after they were learned
             await asyncio.sleep(INTERVAL_S)
 
 
@@ -203,7 +203,7 @@ async def test_replicas_share_it_through_redis(tmp_path: Path) -> None:
         settings = learning(
             tmp_path,
             budgets=[{"name": "day", "usd": 100.0, "per": "1d"}],
-            ledger={"backend": "redis", "redis_url": redis.url, "redis_timeout_s": 5.0},
+            ledger={"backend": "redis", "redis_url": redis.url, "redis_timeout_s": HANG_S},
         )
         async with serving(settings) as one, serving(settings) as two:
             await answer(one, 20, 0.1)

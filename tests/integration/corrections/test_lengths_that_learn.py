@@ -71,7 +71,7 @@ async def learned(running: Running, reports: int) -> info_pb2.Model:
         while True:
             model = await small(running)
             if model.length_correction.reports >= reports and (await corrections(running)).version:
-                return model
+                return await small(running)  # all of it after they were learned
             await asyncio.sleep(INTERVAL_S)
 
 
@@ -219,7 +219,7 @@ async def test_replicas_share_them_through_redis_and_go_on_alone_without_it(
         settings = learning(
             tmp_path,
             budgets=[{"name": "day", "usd": 100.0, "per": "1d"}],
-            ledger={"backend": "redis", "redis_url": redis.url, "redis_timeout_s": 5.0},
+            ledger={"backend": "redis", "redis_url": redis.url, "redis_timeout_s": HANG_S},
         )
         async with serving(settings) as one, serving(settings) as two:
             await answer(one, 30, TIMES * CHAT)

@@ -14,7 +14,7 @@ from routoo.engine.corrections.shared import SharedTable
 from routoo.errors import ConfigError
 from routoo.routing.corrections.speed import Declared, LearningTerms
 from routoo.routing.corrections.table import Answer, Layout, Table
-from support.peers.redis_server import RedisServer
+from support.peers.redis_server import REPLY_TIMEOUT_S, RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,12 @@ KEY = "{routoo}:corrections"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with RedisServer(tmp_path_factory.mktemp("redis")) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes a Redis for away only when it is."""
+    monkeypatch.setattr("routoo.engine.corrections.shared._TIMEOUT_S", REPLY_TIMEOUT_S)
 
 
 @pytest.fixture

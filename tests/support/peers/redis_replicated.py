@@ -9,7 +9,14 @@ import subprocess
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Self
 
-from support.peers.redis_server import RedisServer, executable, free_port_below_the_bus
+import redis
+
+from support.peers.redis_server import (
+    REPLY_TIMEOUT_S,
+    RedisServer,
+    executable,
+    free_port_below_the_bus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +43,7 @@ class Replicated:
         self.replica.wait_until(
             lambda: self.replica.client.info("replication").get("master_link_status") == "up"
         )
-        assert self.master.client.wait(1, 10_000) == 1
+        assert self.master.client.wait(1, int(REPLY_TIMEOUT_S * 500)) == 1
 
     def lag(self) -> None:
         """Makes the replica stay as it is now."""
@@ -115,12 +122,23 @@ class Sentinel:
         config.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {folder}\n"
             f"sentinel monitor {MASTER_NAME} 127.0.0.1 {master_port} 1\n"
-            f"sentinel down-after-milliseconds {MASTER_NAME} 500\n"
+            # A machine that stalls loses no master: see ``lose_patience``.
+            f"sentinel down-after-milliseconds {MASTER_NAME} 120000\n"
             f"sentinel failover-timeout {MASTER_NAME} 5000\n"
         )
         with (folder / "sentinel.log").open("wb") as log:
             self.process = subprocess.Popen(
                 [executable(), str(config), "--sentinel"], stdout=log, stderr=log
+            )
+
+    def lose_patience(self) -> None:
+        """Has it take a master that is gone for gone after a few seconds.
+
+        It promotes no replica whose link has been down for more than ten times as long.
+        """
+        with redis.Redis(port=self.port, retry=None) as client:
+            client.execute_command(
+                *("SENTINEL", "SET", MASTER_NAME, "down-after-milliseconds", 3000)
             )
 
     def __enter__(self) -> Self:
@@ -151,8 +169,6 @@ def under_a_sentinel(folder: Path) -> Iterator[tuple[Replicated, Sentinel]]:
 
 
 def _wait_until_known(sentinel: Sentinel, pair: Replicated) -> None:
-    import redis
-
     with redis.Redis(port=sentinel.port, retry=None) as client:
 
         def known() -> bool:

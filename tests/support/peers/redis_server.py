@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-START_TIMEOUT_S = 30.0
+# Far longer than any step takes: they pass only when Redis hangs, and then the test fails.
+START_TIMEOUT_S = 60.0
+REPLY_TIMEOUT_S = 60.0
 _PROBE_S = 0.01
+_bound: list[socket.socket] = []
 
 
 def executable() -> str:
@@ -33,14 +36,23 @@ def executable() -> str:
 
 
 def free_port_below_the_bus() -> int:
-    """Returns a free TCP port whose port + 10,000, for a cluster's bus, is free, too."""
-    for port in random.Random().sample(range(10_000, 32_000), 100):  # noqa: S311
+    """Returns a free TCP port whose port + 10,000, for a cluster's bus, is free, too.
+
+    Both stay bound for as long as this process lives, so that nobody else gets them before the
+    server listens: Linux lets it, as it asks to reuse addresses on which nobody listens.
+    """
+    # The bus is below the ports that connections of this machine get.
+    for port in random.Random().sample(range(10_000, 22_000), 100):  # noqa: S311
+        both = [socket.socket() for _ in range(2)]
         try:
-            for wanted in (port, port + 10_000):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", wanted))
+            for one, wanted in zip(both, (port, port + 10_000), strict=True):
+                one.bind(("127.0.0.1", wanted))
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         except OSError:
+            for one in both:
+                one.close()
             continue
+        _bound.extend(both)
         return port
     raise AssertionError("no free port")
 
@@ -53,7 +65,9 @@ class RedisServer:
         self._options = options
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}"
-        self.client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=10, retry=None)
+        self.client = redis.Redis(
+            unix_socket_path=str(self.socket), socket_timeout=REPLY_TIMEOUT_S, retry=None
+        )
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 

@@ -15,6 +15,7 @@ from routoo.budget.redis.replies import StoreError
 from routoo.budget.redis.store import RedisStore
 from routoo.budget.scopes import Scopes
 from support.budgets import FakeClock
+from support.peers.redis_replica import PATIENT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +85,7 @@ class World:
 
     def join(self, *, cut: bool = False) -> StillLedger:
         """Starts a replica, with a time of day of its own."""
-        connecting = Connecting(self.server.url, False, 20.0, 1, self.prefix)  # noqa: FBT003
+        connecting = Connecting(self.server.url, False, PATIENT_S, 1, self.prefix)  # noqa: FBT003
         store = SplitStore(connecting, self.scopes, KEEPING, self.leasing)
         store.cut = cut
         alone = Alone(self.scopes, KEEPING, self.leasing, FakeClock())
@@ -117,6 +118,10 @@ class World:
     def step_s(self, seconds: float) -> None:
         """Sets Redis' clock alone."""
         self.server.client.hincrby(f"{{{self.prefix}}}:meta", "ahead", round(seconds * 1e6))
+
+    def align(self, per_s: int) -> None:
+        """Sets Redis' clock to the start of a period, which then does not end by chance."""
+        self.step_s(per_s - self.now_us() % (per_s * 1_000_000) / 1e6)
 
     def now_us(self) -> int:
         """Returns the time by the books in Redis."""

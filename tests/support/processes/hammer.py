@@ -11,6 +11,7 @@ from routoo.budget.ledger import Settled
 from routoo.config.sections.budget import LedgerSettings
 from routoo.server.budgets import open_ledger
 from support.budgets import budget
+from support.peers.redis_replica import PATIENT_S
 
 CALLS = 60
 LARGEST = 20_000
@@ -18,7 +19,9 @@ LARGEST = 20_000
 
 def hammer(url: str, prefix: str, limit_nano_usd: int, seed: int, results: Any) -> None:
     """Reserves and settles ``CALLS`` times, and puts its own sums into ``results``."""
-    settings = LedgerSettings(backend="redis", redis_url=url, key_prefix=prefix, redis_timeout_s=30)
+    settings = LedgerSettings(
+        backend="redis", redis_url=url, key_prefix=prefix, redis_timeout_s=PATIENT_S
+    )
     ledger = open_ledger((budget(usd=limit_nano_usd / 1e9),), settings, time.time_ns)
     assert ledger is not None
     rng = np.random.default_rng(seed)

@@ -64,9 +64,7 @@ class Asking:
         answer, took = self._ask_once(ids, groups, amounts, mode)
         if answer is None or took or answer[0].max() < 0:
             return answer
-        with self._lock:
-            self._alone.ahead.shut()
-        return self._ask_once(ids, groups, amounts, mode)[0]
+        return self._ask_once(ids, groups, amounts, mode, shuts=True)[0]
 
     def book(self) -> None:
         """Tells Redis what has been granted ahead, and what that has cost, as of now.
@@ -91,9 +89,17 @@ class Asking:
                 self._booked(told, (), [cost[0] for cost in some])
 
     def _ask_once(
-        self, ids: Sequence[str], groups: IndexArray, amounts: IntArray, mode: str
+        self,
+        ids: Sequence[str],
+        groups: IndexArray,
+        amounts: IntArray,
+        mode: str,
+        *,
+        shuts: bool = False,
     ) -> tuple[Answer | None, bool]:
         with self._lock:
+            if shuts:  # here, as a renewal opens it again
+                self._alone.ahead.shut()
             took = self._alone.ahead.ask(len(ids))
         try:
             if took:

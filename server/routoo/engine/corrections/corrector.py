@@ -113,12 +113,7 @@ class Corrector(TableUpkeep[Table, Answer, LearningTerms]):
 
     def factors(self, layout: Layout) -> Factors:
         """Returns the factors in force for a predictor's figures of a pool's models."""
-        found = self.in_force.get(layout)
-        if found is None:
-            found = self._factors_now(layout)
-            known = list(self.in_force.items())[1 - _MOST_LAYOUTS :]
-            self.in_force = {**dict(known), layout: found}
-        return found
+        return self._factors(layout, self.table)
 
     def of_models(self, layout: Layout) -> list[ModelCorrection]:
         """Returns what is known of each model of a layout, with the numbers of answers."""
@@ -145,33 +140,43 @@ class Corrector(TableUpkeep[Table, Answer, LearningTerms]):
         table = self.table.learned(answers, self._terms) if answers else self.table
         self._counts.labels("learned").inc(len(answers))
         table = self._matched(table, answers, self._terms)
-        changed, self.table = table is not self.table, table
-        self._save()
         # A layout that ``factors`` has added meanwhile may have been made from an older table.
         is_old = self._clock_s() - self._published_s >= _IDLE_INTERVAL_S
-        if changed or is_old or self.in_force is not self._published:
-            self._publish()
-        self._price()
+        try:
+            if table is not self.table or is_old or self.in_force is not self._published:
+                self._publish(table)
+            self._price(table)
+        finally:
+            self.table = table  # whoever sees an answer in it finds it in force
+            self._save()
 
-    def _publish(self) -> None:
+    def _factors(self, layout: Layout, table: Table) -> Factors:
+        found = self.in_force.get(layout)
+        if found is None:
+            found = self._factors_now(layout, table)
+            known = list(self.in_force.items())[1 - _MOST_LAYOUTS :]
+            self.in_force = {**dict(known), layout: found}
+        return found
+
+    def _publish(self, table: Table) -> None:
         for layout, before in tuple(self.in_force.items()):
-            after = self._factors_now(layout)
+            after = self._factors_now(layout, table)
             if not after.is_near(before):
                 self.in_force = {**self.in_force, layout: after}
         self._published, self._published_s = self.in_force, self._clock_s()
 
-    def _factors_now(self, layout: Layout) -> Factors:
-        return self.table.factors(layout, self._terms, self._now_s(self.table))
+    def _factors_now(self, layout: Layout, table: Table) -> Factors:
+        return table.factors(layout, self._terms, self._now_s(table))
 
     def _now_s(self, table: Table) -> float:
         """Returns the time; where nothing is to be learned, that of the newest answer."""
         return self._time_s() if self._learns else table.time_s
 
-    def _price(self) -> None:
+    def _price(self, table: Table) -> None:
         repricing, priced = self._repricing, self._priced
         if repricing is None:
             return
-        factors = self.factors(Layout(repricing.predictor, repricing.models, ()))
+        factors = self._factors(Layout(repricing.predictor, repricing.models, ()), table)
         if priced is None or priced[0] is not repricing:
             as_they_are = factors.changes_nothing
         else:

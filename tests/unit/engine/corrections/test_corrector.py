@@ -72,6 +72,33 @@ def test_factorsin_force_are_exchanged_as_a_whole_and_only_for_a_change() -> Non
     assert kept.counted("learned") == 51
 
 
+def test_an_answer_that_is_known_is_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path / "corrections.json")
+    kept.corrector.factors(LAYOUT)
+    steps: list[tuple[str, bool]] = []
+
+    class Watched(Corrector):
+        """Tells when what is known is replaced, and whether it is in force."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "table":
+                steps.append(("known", self.factors(LAYOUT).lengths[0, 0] > 5.0))
+            super().__setattr__(name, value)
+
+    class Prices:
+        predictor, models = "p1", ("small", "large")
+
+        def take(self, factors: Any) -> None:
+            steps.append(("priced", factors.lengths[0, 0] > 5.0))
+
+    monkeypatch.setattr(kept.corrector, "__class__", Watched)
+    kept.corrector.reprice(Prices())  # type: ignore[arg-type]
+    kept.learn(answers(10.0))
+    assert steps == [("priced", True), ("known", True)]
+
+
 def test_a_new_layout_gets_what_is_known_and_old_ones_are_forgotten() -> None:
     kept = Kept()
     kept.learn(answers(4.0))
