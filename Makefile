@@ -96,7 +96,7 @@ breaking: $(BUF) ## Fail when proto/ breaks clients of the last release (the las
 	@base=$(BASE); [[ -n "$$base" ]] || base=$$($(PYTHON) deploy/release.py base); \
 	[[ -n "$$base" ]] || { echo "nothing is released yet that proto/ could break"; exit 0; }; \
 	old=$$(mktemp -d); trap 'rm -rf "$$old"' EXIT; \
-	git archive "$$base" proto buf.yaml | tar --extract --directory "$$old"; \
+	git -c safe.directory="$(CURDIR)" archive "$$base" proto buf.yaml | tar --extract --directory "$$old"; \
 	$(BUF) breaking --against "$$old" || { \
 	  echo "error: proto/ breaks clients that know $$base; docs/reference/deprecation.md says how a field goes" >&2; exit 1; }
 

@@ -59,11 +59,16 @@ def base_of(root: Path) -> str:
     """Returns the commit whose API the clients of the last release know; empty: there is none.
 
     It is the newest release that the branch holds, by its tag; where none is tagged yet, the commit
-    before the one that set the version.
+    before the one that set the version. A tree that is no checkout has none.
+
+    Raises:
+        ReleaseError: git cannot read the checkout.
     """
-    tag = _git(root, "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", "HEAD")
-    if tag:
-        return tag
+    # Not by git itself: it would take a repository around an unpacked archive for its own.
+    if not (root / ".git").exists() or not _git(root, "rev-parse", "--verify", "--quiet", "HEAD"):
+        return ""
+    if _git(root, "for-each-ref", "--merged=HEAD", "refs/tags/v[0-9]*"):
+        return _git(root, "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", "HEAD")
     changed = _git(root, "log", "-1", "--format=%H", "-G^version = ", "--", "pyproject.toml")
     return _git(root, "rev-parse", "--verify", "--quiet", f"{changed}^") if changed else ""
 
@@ -109,13 +114,22 @@ def _write_checksums(out: Path) -> None:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """Returns what git says; empty: it fails."""
+    """Returns what git says; empty: it says that there is no such thing.
+
+    Raises:
+        ReleaseError: it fails, or is not here.
+    """
     git = shutil.which("git")
     if git is None:
-        raise ReleaseError("git is not on the PATH")
-    command = [git, "-C", str(root), *arguments]
+        raise ReleaseError("git is not on the PATH; install it")
+    # Whose files they are does not matter to who runs this very script from them.
+    command = [git, "-c", f"safe.directory={root}", "-C", str(root), *arguments]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    return "" if done.returncode else done.stdout.strip()
+    # With --quiet, git ends with 1 and says nothing where there is no such commit.
+    if done.returncode and (done.returncode != 1 or done.stderr):
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise ReleaseError(f"git {arguments[0]} failed in {root}: {reason}; repair the checkout")
+    return done.stdout.strip()
 
 
 def _run(root: Path, environ: dict[str, str], *command: str) -> None:

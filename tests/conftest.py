@@ -20,6 +20,12 @@ settings.register_profile(
 )
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+# What tests ask is on this machine, whatever proxy the environment has for the way out of it.
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+for _name in ("no_proxy", "NO_PROXY"):
+    _others = [one for one in os.environ.get(_name, "").split(",") if one and one not in _LOCAL]
+    os.environ[_name] = ",".join((*_others, *_LOCAL))
+
 
 @pytest.fixture(scope="session")
 def outcome_data_dir() -> Path:

@@ -26,7 +26,7 @@ FLOORS = (
     {"pricing", "predictor"},
     {"config"},
     {"budget", "selector", "tariffs"},
-    {"request_fields"},
+    {"request_fields", "interval_thread"},
     {"errors", ""},  # the ground, where "" is the package and its version
 )
 EXPORT_FLOORS = (

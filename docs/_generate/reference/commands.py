@@ -25,7 +25,7 @@ EXIT_CODES = (
     ),
     (
         errors.UNREACHABLE,
-        "no service answers, or one that stops",
+        "no service, or no server of models, answers, or one that stops",
         "`routoo serve` starts one; `--address` names another.",
     ),
     (

@@ -46,7 +46,9 @@ class TritonPythonModel:
         )
         self.outputs = [output["name"] for output in config["output"]]
         self.rows_step = int(manifest.get("rows_step", 4))
-        self.inputs = [tensor["name"] for tensor in config["input"]]
+        self.inputs = {
+            tensor["name"]: [int(size) for size in tensor["dims"]] for tensor in config["input"]
+        }
         # A graph that is given its models' rows has inputs without a row for each prompt.
         self.batched = int(config.get("max_batch_size", 0)) > 0
 
@@ -87,6 +89,7 @@ class TritonPythonModel:
             for name in self.inputs
         }
         try:
+            self.check(feed)
             found = self.session.run(self.outputs, feed)
         except Exception as error:  # noqa: BLE001 - each waiting request has to be answered
             return pb_utils.InferenceResponse(
@@ -95,6 +98,15 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, value) for name, value in zip(self.outputs, found, strict=True)]
         )
+
+    def check(self, feed: dict[str, np.ndarray]) -> None:
+        """Refuse inputs of other shapes than the config's, which a graph may stretch to its own."""
+        for name, values in feed.items():
+            sizes = self.inputs[name]
+            if len(sizes) != values.ndim or any(
+                wanted not in (-1, size) for wanted, size in zip(sizes, values.shape, strict=True)
+            ):
+                raise ValueError(f"{name} has the shape {list(values.shape)}, not {sizes}")
 
     def infer(self, input_ids: np.ndarray) -> list[np.ndarray]:
         """The outputs, with one row for each row of ``input_ids``."""

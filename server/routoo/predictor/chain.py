@@ -10,7 +10,10 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import structlog
+
 from routoo.errors import ArtifactError, PredictorError
+from routoo.interval_thread import IntervalThread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from routoo.predictor.breaker import Breaker
     from routoo.predictor.triton import TritonPredictor
     from routoo.predictor.triton_check import Statistics
+
+_log = structlog.get_logger("routoo.predictor")
 
 
 class Watch:
@@ -53,10 +58,14 @@ class PredictorChain:
         self._line = line
         self._breaker = breaker
         self._watch = watch
-        self._closing = False
-        self._wake = threading.Event()
         self._telling = threading.Lock()
-        self._prober: threading.Thread | None = None
+        self._prober = IntervalThread(
+            "routoo-probe",
+            self.probe,
+            breaker.probe_in_s,
+            _log,
+            "the predictor's server could not be probed",
+        )
 
     @property
     def line(self) -> Backends:
@@ -161,7 +170,6 @@ class PredictorChain:
             self._gave_up(remote, error)
         else:
             self._taken(remote)
-        self._prober = threading.Thread(target=self._probe_for_ever, name="probe", daemon=True)
         self._prober.start()
 
     def check(self, line: Backends) -> None:
@@ -182,10 +190,7 @@ class PredictorChain:
 
     def close(self) -> None:
         """Stops probing; a probe under way ends by its own timeout."""
-        self._closing = True
-        self._wake.set()
-        if self._prober is not None:
-            self._prober.join()
+        self._prober.close()
 
     def probe(self) -> None:
         """Tries the server once if a probe is due; uses it again if it serves the artifact."""
@@ -214,7 +219,7 @@ class PredictorChain:
         self._watch.failed(remote.backend, error)
         if not self._breaker.allows:
             self._tell(remote)
-            self._wake.set()
+            self._prober.wake()
 
     def _tell(self, remote: Predictor) -> None:
         """Tells the watch whether the server is in use now.
@@ -224,11 +229,3 @@ class PredictorChain:
         """
         with self._telling:
             self._watch.component(remote.backend, up=self._breaker.allows)
-
-    def _probe_for_ever(self) -> None:
-        while True:
-            self._wake.wait(self._breaker.probe_in_s())
-            self._wake.clear()
-            if self._closing:
-                return
-            self.probe()

@@ -9,7 +9,6 @@ prices promise nothing; the limits themselves are kept by whoever counts.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from dataclasses import dataclass
 from time import monotonic
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import structlog
 
+from routoo.interval_thread import IntervalThread
 from routoo.pricing.demand import Rate
 from routoo.selector.lp.knapsack import solve_row
 from routoo.selector.lp.problem import Resource
@@ -189,7 +189,6 @@ class CapacityPricing:
     ) -> None:
         self._terms = terms
         self._returning = returning
-        self._interval_s = interval_s
         self._clock_s = clock_s
         self.in_force = CapacityPrices.of(terms, np.zeros(len(terms.limits)))
         self._window = _Window()
@@ -197,8 +196,13 @@ class CapacityPricing:
         self._rate.note(0.0, _QUIET_S)
         self._seen: deque[CapacityDemand] = deque(maxlen=_MOST_WAITING)
         self._stepped_s = clock_s()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = IntervalThread(
+            "routoo-limits",
+            self.step,
+            lambda: interval_s,
+            _log,
+            "prices of limits could not be solved",
+        )
 
     def observe(self, demand: CapacityDemand) -> None:
         """Queues requests for the next solution. Called from any thread; never waits."""
@@ -206,14 +210,11 @@ class CapacityPricing:
 
     def start(self) -> None:
         """Solves anew in a thread, at the interval, until ``close``."""
-        self._thread = threading.Thread(target=self._run, name="routoo-limits", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stops the thread and waits for its step to end."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.close()
 
     def step(self) -> None:
         """Takes in what was observed, solves, and swaps the prices."""
@@ -225,14 +226,6 @@ class CapacityPricing:
         for one in seen:
             self._window.add(one)
         self.in_force = CapacityPrices.of(self._terms, self._solve())
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            try:
-                self.step()
-            except Exception:  # noqa: BLE001 - the thread must live on
-                # The prices stay in force until the next solution; the operator sees the log.
-                _log.exception("prices of limits could not be solved")
 
     def _solve(self) -> FloatArray:
         """Returns the prices of the rows, float64 [K]."""

@@ -9,7 +9,6 @@ requests lie in a queue until the next solution.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from dataclasses import replace
 from math import inf
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
+from routoo.interval_thread import IntervalThread
 from routoo.pricing.curves import PriceGrid
 from routoo.pricing.duals import MeanCostLimit, solve_nested
 from routoo.pricing.plan import BudgetPlan
@@ -80,7 +80,6 @@ class OnlinePricing:
         self._max_mean_cost_usd = max_mean_cost_usd
         self.in_force = Prices(unbudgeted)
         self._ledger = ledger
-        self._interval_s = settings.resolve_interval_s
         self._clock_s = clock_s
         self._grid = PriceGrid(sample_scores, sample_costs_usd)
         self._sample_scores = sample_scores
@@ -93,8 +92,13 @@ class OnlinePricing:
         self._seen: deque[Observed] = deque(maxlen=_MOST_WAITING)
         self._settled: deque[tuple[str, float, float]] = deque(maxlen=_MOST_WAITING)
         self._stepped_s = clock_s()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = IntervalThread(
+            "routoo-prices",
+            self.step,
+            lambda: settings.resolve_interval_s,
+            _log,
+            "prices could not be solved",
+        )
 
     def go_on_from(self, other: OnlinePricing) -> None:
         """Starts with the prices, and the rate of requests, of one that is closed.
@@ -139,14 +143,11 @@ class OnlinePricing:
 
     def start(self) -> None:
         """Solves anew in a thread, at the interval of the settings, until ``close``."""
-        self._thread = threading.Thread(target=self._run, name="routoo-prices", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stops the thread and waits for its step to end."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.close()
 
     def step(self) -> None:
         """Takes in what was observed, solves, and swaps the prices.
@@ -165,14 +166,6 @@ class OnlinePricing:
             plan.look(state, elapsed_s)
         is_known = any(plan.is_asked_for for plan in self._plans)
         self.in_force = self._solve() if is_known else replace(self.in_force)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            try:
-                self.step()
-            except Exception:  # noqa: BLE001 - the thread must live on
-                # The prices stay in force until the next solution; the operator sees the log.
-                _log.exception("prices could not be solved")
 
     def _take_in_reports(self) -> None:
         while self._settled:

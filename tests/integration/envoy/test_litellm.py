@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from routoo.client import RouterClient
+from support.processes.tools import missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,6 @@ PROMPTS = ("Hi", "Prove that sqrt(2) is irrational")
 def environment() -> dict[str, str]:
     """The variables of a process that can import LiteLLM."""
     if not (LITELLM / "litellm").is_dir():
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
         missing("no LiteLLM in .litellm; make test installs it there")
     paths = os.pathsep.join([str(LITELLM), os.environ.get("PYTHONPATH", "")])
     return os.environ | {"PYTHONPATH": paths.rstrip(os.pathsep)}

@@ -127,7 +127,9 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         server = await asyncio.start_server(replies.serve, "127.0.0.1", 0)
         await all_of_it.enter_async_context(server)
         upstream = server.sockets[0].getsockname()[1]
-        http = await all_of_it.enter_async_context(httpx.AsyncClient(timeout=HANG_S))
+        http = await all_of_it.enter_async_context(
+            httpx.AsyncClient(timeout=HANG_S, trust_env=False)
+        )
         found = Site(replies, http)
         log = await all_of_it.enter_async_context(log_server(found))
         config, port = envoy_config(routoo=log, local=upstream, hosted=upstream)

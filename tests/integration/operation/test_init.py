@@ -15,6 +15,7 @@ import openai
 import yaml
 
 from support.peers.llm_upstream import TEXT, upstream
+from support.peers.proxied import proxied
 from support.processes.process import ENVIRONMENT, ROUTOO, exit_code, line_of, process
 
 if TYPE_CHECKING:
@@ -107,12 +108,41 @@ async def test_nothing_is_replaced_unless_asked_and_nothing_by_what_fails(tmp_pa
     assert (code, err.count("\n")) == (2, 1)
     assert "--force" in err
     code, _, err = await made("--base-url", "http://127.0.0.1:9/v1", "--force", *config)
-    assert (code, err.count("\n")) == (1, 1)
+    assert (code, err.count("\n")) == (3, 1)
     assert (tmp_path / "routoo.yaml").read_text() == "mine"
     assert files_in(tmp_path) == ["routoo.yaml"]
     code, _, err = await made("--provider", "mistralai", "--force", *config)
     assert (code, err) == (0, "")
     assert names_of(tmp_path / "pool.yaml") == ["mistralai/mistral-large-2512"]
+
+
+async def test_a_routoo_is_no_server_of_models(tmp_path: Path) -> None:
+    async with proxied(tmp_path) as front:
+        url = f"{front.url}/v1"
+        config = tmp_path / "new" / "routoo.yaml"
+        config.parent.mkdir()
+        code, out, err = await made("--base-url", url, "--yes", "--config", str(config))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"{url} is a Routoo" in err
+    assert files_in(config.parent) == []
+
+
+async def test_a_pool_that_other_settings_use_is_not_replaced(tmp_path: Path) -> None:
+    first, second = tmp_path / "routoo.yaml", tmp_path / "b.yaml"
+    code, _, err = await made("--provider", "mistralai", "--config", str(first))
+    assert (code, err) == (0, "")
+    kept = (tmp_path / "pool.yaml").read_bytes()
+    again = ("--provider", "deepseek", "--force", "--config")
+    code, _, err = await made(*again, str(second))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"is also the pool of {first}" in err
+    assert (tmp_path / "pool.yaml").read_bytes() == kept
+    assert files_in(tmp_path) == ["pool.yaml", "routoo.yaml"]
+    # Its own settings may replace it, and a file that says nothing of a pool is in nobody's way.
+    (tmp_path / "notes.yaml").write_text("- [")
+    code, _, err = await made(*again, str(first))
+    assert (code, err) == (0, "")
+    assert (tmp_path / "pool.yaml").read_bytes() != kept
 
 
 def test_on_a_terminal_it_asks_again_until_it_can_read_the_answer(tmp_path: Path) -> None:

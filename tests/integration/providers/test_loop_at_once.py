@@ -164,9 +164,14 @@ class Callers:
         if self.random.random() < 0.9:
             score = self.random.uniform(0.0, 0.4) if one.model == "large" else 1.0
             tokens = self.random.randrange(1, 200)
-            # An answer may cost more than was reserved for it; here none does, so the sums are exact.
+            # An answer may cost more than was reserved for it; here none does: sums are exact.
             cost_usd = self.random.random() * one.predicted_cost_usd
-            told = {"score": score, "input_tokens": 20, "output_tokens": tokens, "cost_usd": cost_usd}
+            told = {
+                "score": score,
+                "input_tokens": 20,
+                "output_tokens": tokens,
+                "cost_usd": cost_usd,
+            }
         message = outcome_pb2.ReportOutcomeRequest(decision_id=one.decision_id, **told)
         for accepted in (True, False):
             reply = await self.running.stub.ReportOutcome(message, timeout=HANG_S)

@@ -70,6 +70,47 @@ def test_prices_beside_input_and_output_are_named(router: FakeRouter, run: Run) 
     assert found["tiers"][0]["above_input_tokens"] == 200_000
 
 
+WORKDAYS = ["mon", "tue", "wed", "thu", "fri"]
+EVERY_DAY = [*WORKDAYS, "sat", "sun"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "shown"),
+    [
+        # As a list spells a night: up to midnight, and on from there.
+        (
+            [("22:00", "24:00", 0.5, EVERY_DAY), ("00:00", "06:00", 0.5, EVERY_DAY)],
+            "22:00 to 06:00",
+        ),
+        ([("00:00", "06:00", 0.5, ["tue"]), ("22:00", "00:00", 0.5, ["mon"])], "22:00 to 06:00"),
+        # The same night, with its days told apart.
+        ([("22:00", "06:00", 0.5, WORKDAYS), ("22:00", "06:00", 0.5, ["sat"])], "22:00 to 06:00"),
+        # A whole day is no night, other days are not the night's, and other prices are others.
+        (
+            [("00:00", "00:00", 0.5, ["sun"]), ("22:00", "00:00", 0.5, ["sat"])],
+            "00:00 to 00:00 x 0.5, 22:00 to 00:00",
+        ),
+        (
+            [("22:00", "00:00", 0.5, ["mon"]), ("00:00", "06:00", 0.5, ["sat"])],
+            "22:00 to 00:00 x 0.5, 00:00 to 06:00",
+        ),
+        (
+            [("22:00", "00:00", 0.25, EVERY_DAY), ("00:00", "06:00", 0.5, EVERY_DAY)],
+            "22:00 to 00:00 x 0.25, 00:00 to 06:00",
+        ),
+    ],
+)
+def test_hours_that_pass_midnight_are_shown_once(
+    router: FakeRouter, run: Run, hours: list[tuple[str, str, float, list[str]]], shown: str
+) -> None:
+    router.prices = Prices(
+        usd_per_1m=TokenPrices(input=0.78, output=1.56),
+        hours=[PriceHours(start=s, end=e, multiplier=x, days=d) for s, e, x, d in hours],
+    )
+    last = run("models").out.splitlines()[3]
+    assert last.endswith(f"  {shown} x 0.5")
+
+
 def test_models_shows_what_reports_have_taught(router: FakeRouter, run: Run) -> None:
     assert "reports" not in run("models").out
     router.corrected = ("gpt-4o", 9.5, 1234)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.processes.tools import missing
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -112,6 +114,33 @@ def test_the_last_tag_counts(repository: Repository) -> None:
     assert repository.base() == "v0.2.0"
 
 
+def test_before_the_first_commit_nothing_is_compared(repository: Repository) -> None:
+    shutil.rmtree(repository.root / ".git")
+    repository.git("init", "--quiet")
+    assert repository.base() == ""
+
+
+def test_an_unpacked_archive_is_compared_with_nothing(repository: Repository) -> None:
+    repository.git("tag", "v0.1.0")
+    inner = repository.root / "inner"
+    shutil.copytree(repository.root / "deploy", inner / "deploy")
+    command = [sys.executable, str(inner / "deploy" / "release.py"), "base"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["HEAD", "objects"])
+def test_a_checkout_that_git_cannot_read_fails_with_the_reason(
+    repository: Repository, name: str
+) -> None:
+    repository.git("tag", "v0.1.0")
+    (repository.root / ".git" / name).rename(repository.root / ".git" / f"{name}.away")
+    done = repository.release("base")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "failed in" in done.stderr
+    assert "not a git repository" in done.stderr
+
+
 def test_the_notes_are_the_part_about_the_version(repository: Repository) -> None:
     repository.version("0.2.0")
     assert repository.release("notes").stdout == (
@@ -146,7 +175,7 @@ def test_what_is_not_ready_is_not_built(
 def test_a_field_that_clients_know_cannot_go(repository: Repository) -> None:
     tools = sorted((ROOT / ".tools").glob("buf-*"))
     if not tools:
-        pytest.skip("buf is not installed; `make lint` does")
+        missing("no buf in .tools; make lint installs it there")
     (repository.root / ".tools").symlink_to(ROOT / ".tools")
     repository.write(".gitignore", ".tools\n")
     repository.commit("Work")

@@ -10,7 +10,8 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_OWNER: Final = "routoo"
+OWNER: Final = "routoo"
+"""The owner of names without a maker in OpenAI's form: it tells a Routoo from other servers."""
 # Neither the pool nor a route name has a day on which it was made, and both forms ask for one.
 _CREATED: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -58,5 +59,5 @@ def _entry(name: str, *, anthropic: bool) -> dict[str, Any]:
         "id": name,
         "object": "model",
         "created": int(_CREATED.timestamp()),
-        "owned_by": maker if slash else _OWNER,
+        "owned_by": maker if slash else OWNER,
     }

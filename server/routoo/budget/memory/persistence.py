@@ -11,6 +11,7 @@ import structlog
 from routoo.budget.machine_start import MachineStart
 from routoo.budget.memory.journal import encode
 from routoo.errors import ConfigError
+from routoo.interval_thread import IntervalThread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,14 +57,18 @@ class Journaling:
         self._clock = clock
         self._journal = journal
         self._fsync = fsync
-        self._interval_s = tend_interval_s
         self._appended = 0  # records
         self._on_disk = 0
         self._syncing = threading.Lock()
         self._rewritten_bytes = 0
         self._since_dump: list[bytes] | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="routoo-journal", daemon=True)
+        self._thread = IntervalThread(
+            "routoo-journal",
+            self.tend,
+            lambda: tend_interval_s,
+            _log,
+            "the journal could not be looked after",
+        )
 
     @property
     def failed(self) -> bool:
@@ -177,17 +182,12 @@ class Journaling:
 
     def close(self) -> None:
         """Writes what is not yet written, and closes the file."""
-        self._stop.set()
-        self._thread.join()
+        self._thread.close()
         self._journal.look()
         if self._journal.failed:
             self.rewrite()
         self._journal.sync()
         self._journal.close()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            self.tend()
 
     def _sync(self) -> None:
         wanted = self._appended

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from routoo.v1.info_pb2 import PriceHours
+
 _MAX_DECIMALS = 10
 _LARGEST_PRICE = 1e9
+_MIDNIGHT = ("00:00", "24:00")
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_NEXT_DAY = dict(zip(_DAYS, (*_DAYS[1:], _DAYS[0]), strict=True))
 
 
 def usd(amount_usd: float) -> str:
@@ -66,3 +71,32 @@ def evidence(graded_prompts: float, averages: float) -> str:
 def count(number: int, noun: str) -> str:
     """Formats a number with its noun: ``1 prompt``, ``10,000 prompts``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def stretches(hours: Sequence[PriceHours]) -> list[str]:
+    """Names stretches of the day with other prices, each once: ``16:30 to 00:30 x 0.25``.
+
+    Two that meet at midnight, on the same days or on one and the next, are one stretch. Those that
+    differ in their days alone are named once: the days are not told here.
+    """
+    ends = [one.end for one in hours]
+    joined = set()
+    for at, evening in enumerate(hours):
+        followed = (set(evening.days), {_NEXT_DAY.get(day, day) for day in evening.days})
+        for other, night in enumerate(hours):
+            if (
+                evening.end in _MIDNIGHT
+                and evening.start not in _MIDNIGHT
+                and night.start in _MIDNIGHT
+                and night.end not in _MIDNIGHT
+                and night.multiplier == evening.multiplier
+                and set(night.days) in followed
+            ):
+                ends[at] = night.end
+                joined.add(other)
+    found = (
+        f"{one.start} to {ends[at]} x {one.multiplier:g}"
+        for at, one in enumerate(hours)
+        if at not in joined
+    )
+    return list(dict.fromkeys(found))

@@ -14,6 +14,7 @@ from routoo.cli.output.numbers import (
     price,
     score,
     seconds,
+    stretches,
     usd,
     usd_column,
 )
@@ -304,7 +305,7 @@ def _other_prices(prices: Prices) -> str:
     if prices.tiers:
         names.append(f"above {prices.tiers[0].above_input_tokens:,} tokens")
     names += [f"{name} x {factor:g}" for name, factor in sorted(prices.service_tiers.items())]
-    names += [f"{one.start} to {one.end} x {one.multiplier:g}" for one in prices.hours]
+    names += stretches(prices.hours)
     if prices.usd_per_image:
         names.append("each image")
     if prices.usd_per_request:

@@ -8,7 +8,6 @@ is usual of a model's times depends on the hour, and what was of late fades.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from math import inf, isnan
 from time import monotonic, time
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from routoo.engine.corrections.encoding import SharingError
+from routoo.engine.corrections.upkeep import MOST_WAITING, TableUpkeep
 from routoo.routing.corrections.speed import LearningTerms, TimedAnswer
 from routoo.routing.corrections.table import Answer, Layout, Table, usable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from prometheus_client import Counter
 
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
     from routoo.routing.decision import Decision
 
 _log = structlog.get_logger("routoo.corrections")
-_MOST_WAITING = 10_000
-# The table is forced to the disk this often at most.
-_SAVE_INTERVAL_S = 5.0
 # So many predictors and pools are remembered: the one in use, its fallback, and those of a reload.
 _MOST_LAYOUTS = 6
 
@@ -66,10 +62,8 @@ class ToldAnswer(NamedTuple):
     time_s: float
 
 
-class Corrector:
+class Corrector(TableUpkeep[Table, Answer, LearningTerms]):
     """Holds the factors in force; reading them and appending to ``told`` takes no lock.
-
-    ``step`` is the thread's work; with the thread started, nobody else may call it.
 
     Args:
         settings: the section ``corrections``.
@@ -95,30 +89,27 @@ class Corrector:
         clock_s: Callable[[], float] = monotonic,
         time_s: Callable[[], float] = time,
     ) -> None:
-        self._settings = settings
+        super().__init__(
+            "corrections",
+            settings,
+            counts,
+            Table,
+            log=_log,
+            file=file,
+            shared=shared,
+            clock_s=clock_s,
+        )
+        self._learns = settings.learn
         self._terms = LearningTerms(
             settings.memory_reports, settings.prior_reports, settings.latency_half_life_s
         )
         self._time_s = time_s
-        self._counts = counts
-        self._file = file
-        self._shared = shared
-        self._clock_s = clock_s
-        self.table = Table() if file is None else file.read()
-        if file is not None and file.damaged:
-            counts.labels("file_damaged").inc()
         self.in_force: Mapping[Layout, Factors] = {}
         self._published: Mapping[Layout, Factors] = self.in_force
-        self.told: deque[ToldAnswer] = deque(maxlen=_MOST_WAITING)
-        self._unsent: list[Answer] = []
-        self._models: frozenset[str] | None = None
+        self.told: deque[ToldAnswer] = deque(maxlen=MOST_WAITING)
         self._repricing: Repricing | None = None
         self._priced: tuple[Repricing, Factors] | None = None
-        self._saved = self.table
-        self._saved_s = self._shared_s = self._published_s = float("-inf")
-        self._failing: set[str] = set()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._published_s = float("-inf")
 
     def factors(self, layout: Layout) -> Factors:
         """Returns the factors in force for a predictor's figures of a pool's models."""
@@ -132,35 +123,15 @@ class Corrector:
             for column in range(len(layout.models))
         ]
 
-    def keep_models(self, models: Collection[str]) -> None:
-        """Forgets, at the next step, all models but these; not those that replicas share."""
-        self._models = frozenset(models)
-
     def reprice(self, repricing: Repricing) -> None:
         """Passes the factors on to these prices from now on, and to no others."""
         self._repricing = repricing
 
-    def start(self) -> None:
-        """Learns in a thread until ``close``."""
-        self._thread = threading.Thread(target=self._run, name="routoo-corrections", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Learns what waits, keeps the table, and ends the thread."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._saved_s = self._shared_s = float("-inf")
-        self._try_step()
-        if self._shared is not None:
-            self._shared.close()
-
     def step(self) -> None:
-        """Learns the answers that wait, shares and keeps the table, and replaces the factors."""
         answers = []
         while self.told:
             answer = answer_of(self.told.popleft())
-            if answer is not None and self._settings.learn:
+            if answer is not None and self._learns:
                 answers.append(answer)
         self.learn(answers)
 
@@ -168,14 +139,7 @@ class Corrector:
         """Does the work of ``step`` with these answers."""
         table = self.table.learned(answers, self._terms) if answers else self.table
         self._counts.labels("learned").inc(len(answers))
-        if self._shared is not None:
-            self._unsent += answers
-            self._counts.labels("dropped").inc(max(0, len(self._unsent) - _MOST_WAITING))
-            del self._unsent[_MOST_WAITING:]
-            table = self._exchanged(table)
-        elif self._models is not None:
-            models, self._models = self._models, None
-            table = table.only(lambda model: model in models)
+        table = self._matched(table, answers, self._terms)
         # A layout that ``factors`` has added meanwhile may have been made from an older table.
         is_old = self._clock_s() - self._published_s >= _IDLE_INTERVAL_S
         try:
@@ -206,7 +170,7 @@ class Corrector:
 
     def _now_s(self, table: Table) -> float:
         """Returns the time; where nothing is to be learned, that of the newest answer."""
-        return self._time_s() if self._settings.learn else table.time_s
+        return self._time_s() if self._learns else table.time_s
 
     def _price(self, table: Table) -> None:
         repricing, priced = self._repricing, self._priced
@@ -220,58 +184,6 @@ class Corrector:
         if not as_they_are:
             repricing.take(factors)
         self._priced = (repricing, factors)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._settings.interval_s):
-            self._try_step()
-
-    def _try_step(self) -> None:
-        try:
-            self.step()
-        except Exception:  # noqa: BLE001 - the thread must live on
-            _log.exception("corrections could not be learned")
-
-    def _exchanged(self, table: Table) -> Table:
-        now_s = self._clock_s()
-        if self._shared is None or now_s - self._shared_s < self._settings.share_interval_s:
-            return table
-        self._shared_s = now_s
-        try:
-            news = self._shared.exchange(table, self._unsent, self._terms)
-        except SharingError as error:
-            self._fault("redis_failed", str(error))
-            return table
-        self._unsent = []
-        self._recovered("redis_failed")
-        return table if news is None else news
-
-    def _save(self) -> None:
-        now_s = self._clock_s()
-        if (
-            self._file is None
-            or self.table is self._saved
-            or now_s - self._saved_s < _SAVE_INTERVAL_S
-        ):
-            return
-        self._saved_s = now_s
-        try:
-            self._file.write(self.table)
-        except OSError as error:
-            self._fault("file_failed", error.strerror or str(error))
-            return
-        self._saved = self.table
-        self._recovered("file_failed")
-
-    def _fault(self, kind: str, reason: str) -> None:
-        self._counts.labels(kind).inc()
-        if kind not in self._failing:
-            self._failing.add(kind)
-            _log.error("corrections stay in this process for now", cause=kind, detail=reason)
-
-    def _recovered(self, kind: str) -> None:
-        if kind in self._failing:
-            self._failing.discard(kind)
-            _log.info("corrections are kept again", cause=kind)
 
 
 def answer_of(told: ToldAnswer) -> Answer | None:

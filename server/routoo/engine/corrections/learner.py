@@ -7,7 +7,6 @@ matters. A report counts once: its decision takes no second one.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from math import isnan
 from time import monotonic
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from routoo.engine.corrections.encoding import SharingError
+from routoo.engine.corrections.upkeep import MOST_WAITING, TableUpkeep
 from routoo.routing.corrections.scores.ability import GradedAnswer
 from routoo.routing.corrections.scores.table import AbilityTable, AbilityTerms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
     from prometheus_client import Counter
 
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from routoo.routing.decision import Decision
 
 _log = structlog.get_logger("routoo.learning")
-_MOST_WAITING = 10_000
-# The table is forced to the disk this often at most.
-_SAVE_INTERVAL_S = 5.0
 _MOST_PLACES = 6
 
 
@@ -84,10 +80,8 @@ class LearningState(NamedTuple):
     reports: int
 
 
-class Learner:
+class Learner(TableUpkeep[AbilityTable, GradedAnswer, AbilityTerms]):
     """Holds the scores in force; reading them and appending to ``told`` takes no lock.
-
-    ``step`` is the thread's work; with the thread started, nobody else may call it.
 
     Args:
         settings: the section ``learning``.
@@ -103,6 +97,8 @@ class Learner:
         told: reports that wait.
     """
 
+    settings: LearningSettings
+
     def __init__(
         self,
         settings: LearningSettings,
@@ -112,24 +108,19 @@ class Learner:
         shared: SharedValue[AbilityTable, GradedAnswer, AbilityTerms] | None = None,
         clock_s: Callable[[], float] = monotonic,
     ) -> None:
-        self.settings = settings
-        self._counts = counts
-        self._file = file
-        self._shared = shared
-        self._clock_s = clock_s
-        self.table = AbilityTable() if file is None else file.read()
-        if file is not None and file.damaged:
-            counts.labels("file_damaged").inc()
+        super().__init__(
+            "learned scores",
+            settings,
+            counts,
+            AbilityTable,
+            log=_log,
+            file=file,
+            shared=shared,
+            clock_s=clock_s,
+        )
         self.in_force: Mapping[ScoreLayout, LearnedScores] = {}
         self._published: object = None
-        self.told: deque[ToldScore] = deque(maxlen=_MOST_WAITING)
-        self._unsent: list[GradedAnswer] = []
-        self._models: frozenset[str] | None = None
-        self._saved = self.table
-        self._saved_s = self._shared_s = float("-inf")
-        self._failing: set[str] = set()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.told: deque[ToldScore] = deque(maxlen=MOST_WAITING)
 
     def scores(self, place: ScoreLayout) -> LearnedScores:
         """Returns what is in force at a place."""
@@ -152,27 +143,7 @@ class Learner:
         version = "" if found.changes_nothing else found.id
         return LearningState(version, settings.freeze, settings.generation, round(table.reports))
 
-    def keep_models(self, models: Collection[str]) -> None:
-        """Forgets, at the next step, all models but these; not those that replicas share."""
-        self._models = frozenset(models)
-
-    def start(self) -> None:
-        """Learns in a thread until ``close``."""
-        self._thread = threading.Thread(target=self._run, name="routoo-learning", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Learns what waits, keeps the table, and ends the thread."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._saved_s = self._shared_s = float("-inf")
-        self._try_step()
-        if self._shared is not None:
-            self._shared.close()
-
     def step(self) -> None:
-        """Learns the reports that wait, shares and keeps the table, and replaces the scores."""
         answers, settings = [], self.settings
         while self.told:
             answers.append(_answer_of(self.told.popleft()))
@@ -183,14 +154,7 @@ class Learner:
         self._counts.labels("learned").inc(len(answers))
         is_stale = terms.generation != self.table.generation
         table = self.table.learned(answers, terms) if answers or is_stale else self.table
-        if self._shared is not None:
-            self._unsent += answers
-            self._counts.labels("dropped").inc(max(0, len(self._unsent) - _MOST_WAITING))
-            del self._unsent[_MOST_WAITING:]
-            table = self._exchanged(table, terms)
-        elif self._models is not None:
-            models, self._models = self._models, None
-            table = table.only(lambda model: model in models)
+        table = self._matched(table, answers, terms)
         # A place that ``scores`` has added meanwhile may have been made from an older table.
         if table is not self.table or self.in_force is not self._published:
             self._publish(table, terms)
@@ -210,58 +174,6 @@ class Learner:
             if not after.is_near(before):
                 self.in_force = {**self.in_force, place: after}
         self._published = self.in_force
-
-    def _run(self) -> None:
-        while not self._stop.wait(self.settings.interval_s):
-            self._try_step()
-
-    def _try_step(self) -> None:
-        try:
-            self.step()
-        except Exception:  # noqa: BLE001 - the thread must live on
-            _log.exception("scores could not be learned")
-
-    def _exchanged(self, table: AbilityTable, terms: AbilityTerms) -> AbilityTable:
-        now_s = self._clock_s()
-        if self._shared is None or now_s - self._shared_s < self.settings.share_interval_s:
-            return table
-        self._shared_s = now_s
-        try:
-            news = self._shared.exchange(table, self._unsent, terms)
-        except SharingError as error:
-            self._fault("redis_failed", str(error))
-            return table
-        self._unsent = []
-        self._recovered("redis_failed")
-        return table if news is None else news
-
-    def _save(self) -> None:
-        now_s = self._clock_s()
-        if (
-            self._file is None
-            or self.table is self._saved
-            or now_s - self._saved_s < _SAVE_INTERVAL_S
-        ):
-            return
-        self._saved_s = now_s
-        try:
-            self._file.write(self.table)
-        except OSError as error:
-            self._fault("file_failed", error.strerror or str(error))
-            return
-        self._saved = self.table
-        self._recovered("file_failed")
-
-    def _fault(self, kind: str, reason: str) -> None:
-        self._counts.labels(kind).inc()
-        if kind not in self._failing:
-            self._failing.add(kind)
-            _log.error("learned scores stay in this process for now", cause=kind, detail=reason)
-
-    def _recovered(self, kind: str) -> None:
-        if kind in self._failing:
-            self._failing.discard(kind)
-            _log.info("learned scores are kept again", cause=kind)
 
 
 def _answer_of(told: ToldScore) -> GradedAnswer:

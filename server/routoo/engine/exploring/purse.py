@@ -20,6 +20,7 @@ import numpy as np
 import structlog
 
 from routoo.budget.terms import apart_tenant
+from routoo.interval_thread import IntervalThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,8 +74,13 @@ class Purse:
         self._reserved = ""
         self._is_filled = False
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = IntervalThread(
+            "routoo-explore",
+            self.step,
+            lambda: self._interval_s,
+            _log,
+            "the money for exploring could not be booked",
+        )
 
     def pay(self, usd: float) -> bool:
         """Takes an amount, at least 0; False: it is not at hand, and nothing was taken."""
@@ -116,26 +122,13 @@ class Purse:
 
     def start(self) -> None:
         """Takes a step, and further ones in a thread, at an interval, until ``close``."""
-        self._try_step()
-        self._thread = threading.Thread(target=self._run, name="routoo-explore", daemon=True)
+        self._thread.step()
         self._thread.start()
 
     def close(self) -> None:
         """Ends the thread, books what was spent, and gives back the rest."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.close()
         self._settled()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            self._try_step()
-
-    def _try_step(self) -> None:
-        try:
-            self.step()
-        except Exception:  # noqa: BLE001 - the service, and the thread, must live on
-            _log.exception("the money for exploring could not be booked")
 
     def _settled(self) -> float:
         """Books what was spent; returns what was left, which is no longer at hand."""

@@ -19,6 +19,7 @@ import structlog
 from routoo.budget.redis.clients import Clients
 from routoo.engine.sessions.encoding import decoded, encoded
 from routoo.engine.sessions.memory import MemorySessions
+from routoo.interval_thread import IntervalThread
 from routoo.routing.sessions.state import after_report, after_turn
 
 if TYPE_CHECKING:
@@ -111,12 +112,17 @@ class RedisSessions:
         self._lock = threading.Lock()  # over _waiting
         self._waiting: OrderedDict[bytes, list[Change]] = OrderedDict()
         self._away = True
-        self._stopped = False
-        self._wake = threading.Event()
+        self._pause_s = _FIRST_PROBE_S
         self._idle = threading.Event()
         self._idle.set()
+        self._thread = IntervalThread(
+            "routoo-sessions",
+            self._step,
+            self._wait_s,
+            _log,
+            "the sessions could not be shared",
+        )
         self._meet()
-        self._thread = threading.Thread(target=self._run, name="routoo-sessions", daemon=True)
         self._thread.start()
 
     @property
@@ -167,9 +173,7 @@ class RedisSessions:
         self._change(other, _Copy(key, own))
 
     def close(self) -> None:
-        self._stopped = True
-        self._wake.set()
-        self._thread.join()
+        self._thread.close()
         if not self._away:
             self._write_all()
         self._hot.close()
@@ -177,7 +181,7 @@ class RedisSessions:
 
     def flushed(self, timeout_s: float) -> bool:
         """Waits until everything is in Redis; False: it took longer."""
-        self._wake.set()
+        self._thread.wake()
         return self._idle.wait(timeout_s)
 
     def _change(self, key: bytes, change: Change) -> None:
@@ -186,23 +190,22 @@ class RedisSessions:
             self._waiting.setdefault(key, []).append(change)
             while len(self._waiting) > _MOST_WAITING:
                 self._waiting.popitem(last=False)
-        self._wake.set()
+        self._thread.wake()
 
-    def _run(self) -> None:
-        pause_s = _FIRST_PROBE_S
-        while not self._stopped:
-            if self._away:
-                self._wake.wait(pause_s * (0.5 + self._jitter.random()))
-                self._wake.clear()
-                pause_s = min(2.0 * pause_s, self._max_probe_s)
-                if not self._stopped:
-                    self._meet()
-            else:
-                pause_s = _FIRST_PROBE_S
-                self._wake.wait()
-                self._wake.clear()
-            if not self._away:
-                self._write_all()
+    def _wait_s(self) -> float | None:
+        """Returns the seconds until Redis is tried again; None: it is there."""
+        if not self._away:
+            self._pause_s = _FIRST_PROBE_S
+            return None
+        pause_s = self._pause_s
+        self._pause_s = min(2.0 * pause_s, self._max_probe_s)
+        return pause_s * (0.5 + self._jitter.random())
+
+    def _step(self) -> None:
+        if self._away:
+            self._meet()
+        if not self._away:
+            self._write_all()
 
     def _meet(self) -> None:
         """Tries to reach Redis, and takes on the secret of all replicas."""
@@ -231,7 +234,7 @@ class RedisSessions:
             "Redis is away: each replica knows the sessions that it has decided itself",
             reason=f"{type(error).__name__}: {error}",
         )
-        self._wake.set()
+        self._thread.wake()
 
     def _write_all(self) -> None:
         for _ in range(_ATTEMPTS):
@@ -252,7 +255,7 @@ class RedisSessions:
                         self._waiting[key] = left
                     else:
                         self._waiting.pop(key, None)
-        self._wake.set()
+        self._thread.wake()
 
     def _write(self, some: dict[bytes, tuple[Change, ...]]) -> list[bytes]:
         """Changes some sessions in Redis; returns the keys of those that nobody else changed."""

@@ -338,12 +338,19 @@ def test_the_python_backend_answers_each_request_with_its_own_rows_of_models(
         (feed,) = graph.questions(["code", "hard math"]).inputs
         requests.append({name: Tensor(name, values) for name, values in feed.items()})
         wanted.append(OnnxPredictor(artifact, graph=graph).infer([feed]))
-    wrong = {**requests[0], "models": Tensor("models", np.zeros((4, 7), np.float32))}
-    *found, failed = model.execute([*requests, wrong])
+    # A model has three rows, and the graph itself would stretch a table of one column.
+    wrong = [
+        {**requests[0], "models": Tensor("models", np.zeros(shape, np.float32))}
+        for shape in ((4, 7), (3, 1), (3, 8), (3,))
+    ]
+    responses = model.execute([*requests, *wrong])
+    found, refused = responses[:2], responses[2:]
     for response, (answer,) in zip(found, wanted, strict=True):
         assert response.error is None
         assert [one.name for one in response.output_tensors] == list(graph.outputs)
         for tensor, values in zip(response.output_tensors, answer, strict=True):
             np.testing.assert_array_equal(tensor.values, values)
-    assert "inference failed" in str(failed.error)
-    assert failed.output_tensors == []
+    assert "inference failed" in str(refused[0].error)
+    for response in refused[1:]:
+        assert "inference failed: models has the shape [3" in str(response.error)
+    assert [response.output_tensors for response in refused] == [[]] * 4

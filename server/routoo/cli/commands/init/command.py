@@ -94,8 +94,10 @@ def init(  # noqa: PLR0913 - one parameter per option
     Asks on a terminal for what the options do not say. Without --provider and --base-url, --yes
     takes the providers whose keys stand in the environment. Keys are never asked for and never
     written: the settings name the variable that holds them. Nothing is replaced without --force,
-    and nothing is written unless the service would start with it.
+    nor a pool that other settings use, and nothing is written unless the service would start with
+    it.
     """
+    from routoo.cli.commands.init.sharing import sharing_settings
     from routoo.cli.output.files import check_writable
     from routoo.cli.output.progress import Phases
 
@@ -109,6 +111,12 @@ def init(  # noqa: PLR0913 - one parameter per option
                 f"{file} is there already; pass --force to replace it, or --config with a file in"
                 " another folder"
             )
+    sharing = sharing_settings(config, pool) if pool.exists() else []
+    if sharing:
+        raise CommandError(
+            f"{pool} is also the pool of {sharing[0]}; write to another folder with --config, or"
+            f" give {sharing[0].name} a pool of its own first"
+        )
     answers = _answers(
         provider or [],
         base_url or [],

@@ -10,7 +10,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
-from routoo.cli.output.errors import FAILED, CommandError
+from routoo.api.llm.model_lists import OWNER
+from routoo.cli.output.errors import FAILED, UNREACHABLE, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,8 @@ def served_models(base_url: str, key: str) -> list[ServedModel]:
         key: the key to show; empty: none.
 
     Raises:
-        CommandError: there is no answer, or none that lists models; names the remedy.
+        CommandError: there is no answer, or none that lists models, or it is a Routoo's; names the
+            remedy.
     """
     headers = {"accept": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
     request = Request(f"{base_url}/models", headers=headers)  # noqa: S310 - http or https, checked
@@ -63,9 +65,16 @@ def served_models(base_url: str, key: str) -> list[ServedModel]:
         reason = getattr(error, "reason", error)
         words = getattr(reason, "strerror", None) or type(reason).__name__
         raise CommandError(
-            f"{base_url} does not answer ({words}); start the server, or correct --base-url", FAILED
+            f"{base_url} does not answer ({words}); start the server, or correct --base-url",
+            UNREACHABLE,
         ) from None
-    found = list(_listed(body))
+    entries = list(_entries(body))
+    if any(one.get("owned_by") == OWNER for one in entries):
+        raise CommandError(
+            f"{base_url} is a Routoo, which would be asked for the models that it asks others for;"
+            " name their server with --base-url"
+        )
+    found = [ServedModel(name, _window(entry)) for entry in entries if (name := _chat_name(entry))]
     if not found:
         raise CommandError(
             f"{base_url}/models lists no model that answers chats; load one there, or correct"
@@ -75,16 +84,23 @@ def served_models(base_url: str, key: str) -> list[ServedModel]:
     return found[:_MOST_MODELS]
 
 
-def _listed(body: bytes) -> Iterator[ServedModel]:
+def _entries(body: bytes) -> Iterator[dict[str, Any]]:
     try:
         values: Any = json.loads(body)
     except (ValueError, RecursionError):
         return
     entries = values.get("data") if isinstance(values, dict) else None
     for entry in entries if isinstance(entries, list) else ():
-        name = entry.get("id") if isinstance(entry, dict) else None
-        if isinstance(name, str) and name.strip() and not any(w in name.lower() for w in _NO_CHAT):
-            yield ServedModel(name, _window(entry))
+        if isinstance(entry, dict):
+            yield entry
+
+
+def _chat_name(entry: dict[str, Any]) -> str:
+    """Returns the name of a model that answers chats; empty: it is none."""
+    name = entry.get("id")
+    if not isinstance(name, str) or any(word in name.lower() for word in _NO_CHAT):
+        return ""
+    return name if name.strip() else ""
 
 
 def _window(entry: dict[str, Any]) -> int | None:
