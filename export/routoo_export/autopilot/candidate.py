@@ -4,15 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from routoo.predictor.artifact import Artifact, load_artifact
 from routoo.routing.pool import Pool
 from routoo_export.artifact.table_file import write_version
 from routoo_export.autopilot.comparison import TRAINED
-from routoo_export.errors import ExportError
+from routoo_export.errors import ExportError, OutcomeError
 from routoo_export.outcomes.adapters.decision_log import read_decision_logs
 from routoo_export.outcomes.bad_rows import BadRows
+from routoo_export.outcomes.feature_prompts import is_feature_prompt
 from routoo_export.outcomes.write import write_table
 from routoo_export.training.own.logged import fit_log
 from routoo_export.training.own.train import OwnPrompts
@@ -24,10 +26,21 @@ LICENCE = "LicenseRef-internal"
 def convert_logs(logs: list[Path], out: Path) -> LoggedOutcomes:
     """Turn decision logs into outcomes; what does not fit is left out and counted.
 
+    So are decisions of which the log has features alone, from a time when it was to keep no texts:
+    a candidate could be trained on them, but not judged.
+
     Raises:
-        OutcomeError: a file cannot be read, or no decision was graded.
+        OutcomeError: a file cannot be read, or no decision with a text was graded.
     """
     table = read_decision_logs([str(path) for path in logs], BadRows(skip=True))
+    texts = [not is_feature_prompt(one) for one in table["prompt"].to_pylist()]
+    table = table.filter(pa.array(texts))
+    if not table.num_rows:
+        raise OutcomeError(
+            f"{logs[-1]}: the graded decisions have features instead of prompts, by which no"
+            " candidate can be judged; log decision_log.prompts: text, and let the service decide"
+            " first"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     write_table(table, out, {"name": "decisions", "licence": LICENCE, "costs": "true"})
     return read_logged(out, name="decisions", licence=LICENCE)

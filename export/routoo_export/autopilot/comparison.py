@@ -82,7 +82,7 @@ class HeldOutLog:
         if not extras.prompts:
             raise ExportError(
                 "the decision log has no prompts, which a predictor is trained on; set"
-                " decision_log.prompts from now on"
+                " decision_log.prompts: text from now on"
             )
         ids = _decided_by(paths, in_force)
         return cls(replace(log, decisions=cls._kept(log, extras, ids)), extras)

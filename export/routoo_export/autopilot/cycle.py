@@ -116,6 +116,11 @@ class Autopilot:
             return report
 
     def _train(self, state: AutopilotState) -> AutopilotReport:
+        if self._settings.decision_log.kept != "text":
+            raise ExportError(
+                "decision_log.prompts is not text, and a candidate is judged by what it says of the"
+                " prompts; set decision_log.prompts: text"
+            )
         logs = self._logs()
         outcomes = convert_logs(logs, self._work.folder / "decisions.parquet")
         graded = len(outcomes.chosen)
@@ -323,7 +328,7 @@ def _places(settings: Settings) -> tuple[Path, Path]:
             " docs/how-to/loop.md"
         )
     if settings.decision_log.path is None:
-        raise ExportError("decision_log.path is not set; set it, and decision_log.prompts")
+        raise ExportError("decision_log.path is not set; set it, and decision_log.prompts: text")
     if not settings.reload.watch:
         raise ExportError("reload.watch has to be true, so that the service follows new versions")
     return artifact, Path(experiment.candidate)

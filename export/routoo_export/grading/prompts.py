@@ -111,13 +111,13 @@ def read_prompts(paths: Sequence[Path]) -> PromptsToGrade:
             found.prompts.append(one)
     if without:
         found.findings.append(
-            f"{without} decisions without a prompt are left out; set decision_log.prompts to log"
-            " prompts from now on"
+            f"{without} decisions without a prompt are left out; set decision_log.prompts: text to"
+            " log prompts from now on"
         )
     if not found.prompts:
         raise GradingError(
             f"{', '.join(map(str, paths))}: no prompt; give lines with a prompt, or a decision log"
-            " that has prompts"
+            " that has prompts (decision_log.prompts: text)"
         )
     return found
 

@@ -113,6 +113,7 @@ class Engine:
             accounting.outcomes.on_capped = lambda one: decision_log.capped(
                 one.decision_id, one.reported_usd, one.booked_usd
             )
+            accounting.outcomes.on_accepted = decision_log.reported
         self.trials = trials or Trials()
         decider = partial(
             Decider,
@@ -308,13 +309,9 @@ class Engine:
         Raises:
             DrainingError: the engine has stopped.
         """
-        results = await self._in_thread(
+        return await self._in_thread(
             self._threads.books, self.accounting.outcomes.report_all, outcomes
         )
-        for outcome, result in zip(outcomes, results, strict=True):
-            if self._log is not None and not isinstance(result, RoutooError) and result:
-                self._log.reported(outcome)
-        return results
 
     def new_id(self) -> str:
         """Returns an id for a request without a decision, which nobody can report."""

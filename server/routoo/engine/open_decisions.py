@@ -85,7 +85,8 @@ class OpenDecisions:
         self._max_age_ns = max_age_s * 1e9
         self._clock_ns = clock_ns
         self._decisions: OrderedDict[str, Decision] = OrderedDict()
-        self._reported: set[str] = set()
+        self._answered: dict[str, int | None] = {}
+        self._graded: set[str] = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -103,9 +104,9 @@ class OpenDecisions:
             for decision in decisions:
                 kept[decision.decision_id] = decision
             while len(kept) > self._max_count:
-                self._reported.discard(kept.popitem(last=False)[0])
+                self._forget(kept.popitem(last=False)[0])
             while kept and self._is_old(next(iter(kept.values()))):
-                self._reported.discard(kept.popitem(last=False)[0])
+                self._forget(kept.popitem(last=False)[0])
 
     def get(self, decision_id: str) -> Decision | None:
         """Returns the decision; None when it is unknown or too old."""
@@ -115,14 +116,37 @@ class OpenDecisions:
     def was_reported(self, decision_id: str) -> bool:
         """Returns whether a decision was marked as reported."""
         with self._lock:
-            return decision_id in self._reported
+            return decision_id in self._answered
 
-    def report(self, decision_id: str) -> bool:
-        """Marks a decision as reported; False when it is unknown, too old, or was marked before."""
+    def was_graded(self, decision_id: str) -> bool:
+        """Returns whether a decision was marked as graded."""
         with self._lock:
-            if self._known(decision_id) is None or decision_id in self._reported:
+            return decision_id in self._graded
+
+    def answered(self, decision_id: str) -> int | None:
+        """Returns the column that answered, as reported; None: not reported, or not known."""
+        with self._lock:
+            return self._answered.get(decision_id)
+
+    def grade(self, decision_id: str) -> bool:
+        """Marks a decision as graded; False when it is unknown, too old, or was marked before."""
+        with self._lock:
+            if self._known(decision_id) is None or decision_id in self._graded:
                 return False
-            self._reported.add(decision_id)
+            self._graded.add(decision_id)
+            return True
+
+    def report(self, decision_id: str, column: int | None = None) -> bool:
+        """Marks a decision as reported; False when it is unknown, too old, or was marked before.
+
+        Args:
+            decision_id: the decision.
+            column: the column of its pool that answered; None: not known.
+        """
+        with self._lock:
+            if self._known(decision_id) is None or decision_id in self._answered:
+                return False
+            self._answered[decision_id] = column
             return True
 
     def discard(self, decision_ids: Iterable[str]) -> None:
@@ -130,7 +154,11 @@ class OpenDecisions:
         with self._lock:
             for decision_id in decision_ids:
                 self._decisions.pop(decision_id, None)
-                self._reported.discard(decision_id)
+                self._forget(decision_id)
+
+    def _forget(self, decision_id: str) -> None:
+        self._answered.pop(decision_id, None)
+        self._graded.discard(decision_id)
 
     def _known(self, decision_id: str) -> Decision | None:
         decision = self._decisions.get(decision_id)

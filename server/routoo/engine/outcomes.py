@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import time_ns
 from typing import TYPE_CHECKING
 
@@ -57,8 +58,9 @@ class OutcomeSettlement:
 
     Attributes:
         on_capped: called with each report that told more than is booked.
-        on_outcome: called with each accepted report, its decision and the cost that is booked;
-            None: nobody wants to know.
+        on_accepted: called with what counts of each accepted report; None: nobody wants to know.
+        on_outcome: called with the same, the decision, and the cost that is booked, None for a
+            grade alone; None: nobody wants to know.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - one parameter per part
@@ -78,6 +80,7 @@ class OutcomeSettlement:
         learner: Learner | None = None,
     ) -> None:
         self.on_capped: Callable[[CappedReport], None] = lambda _: None
+        self.on_accepted: Callable[[OutcomeReport], None] | None = None
         self.on_outcome: Callable[[OutcomeReport, Decision, float | None], None] | None = None
         self._bound = bound
         self._decisions = decisions
@@ -104,6 +107,9 @@ class OutcomeSettlement:
         needs the cost, or the usage and the model. A cost above what the request could have cost
         is booked up to that bound, see ``ReportBound``, and teaches nothing.
 
+        A grade alone books nothing, and may come before or after all else, once: those who report
+        what an answer took are seldom those who grade it. A later score does not count.
+
         Returns:
             What came of it. Of a report that is not accepted, nothing is kept.
 
@@ -117,6 +123,8 @@ class OutcomeSettlement:
             return ReportResult.UNKNOWN_DECISION
         # The pool may have been reloaded since: a decision has the columns and prices of its own.
         pool = self._pool if decision is None else decision.batch.pool
+        if decision is not None and outcome.is_grade:
+            return self._grade(outcome, decision)
         column = self._answered(outcome, decision, pool)
         told_usd = self._cost_usd(outcome, decision, pool, column)
         cost_usd = told_usd
@@ -125,14 +133,14 @@ class OutcomeSettlement:
             cost_usd = self._bound.booked_usd(
                 told_usd, outcome, decision, pool, column, self._priced_s(decision)
             )
-        result = self._settle(outcome, decision, cost_usd)
-        if self._health is not None and column is not None and _is_news(outcome, result):
+        result = self._settle(outcome, decision, cost_usd, column)
+        if self._health is not None and column is not None and self._is_news(outcome, result):
             _tell_health(self._health, outcome, decision, pool.model_of(column))
         self._tell_limits(outcome, pool, column)
         if result > LAST_ACCEPTED:
             self._counts.reports.labels("refused").inc()
             return result
-        self._counts.reports.labels("failed" if outcome.error else "accepted").inc()
+        outcome = self._accepted(outcome, decision)
         is_capped = False
         if told_usd is not None and cost_usd is not None and cost_usd < told_usd:
             is_capped = True
@@ -155,21 +163,58 @@ class OutcomeSettlement:
                 booked.append(error)
         return booked
 
+    def _grade(self, outcome: OutcomeReport, decision: Decision) -> ReportResult:
+        """Counts a score that was told alone."""
+        column = self._answered(outcome, decision, decision.batch.pool)
+        before = self._decisions.was_reported(outcome.decision_id)
+        if before and not outcome.model:
+            column = self._decisions.answered(outcome.decision_id)
+        if not self._decisions.grade(outcome.decision_id):
+            self._counts.reports.labels("refused").inc()
+            return ReportResult.REPORTED_BEFORE
+        self._counts.reports.labels("accepted").inc()
+        if self.on_accepted is not None:
+            self.on_accepted(outcome)
+        if column is not None:
+            if not before:
+                if self._health is not None:
+                    model = decision.batch.pool.model_of(column)
+                    _tell_health(self._health, outcome, decision, model)
+                self._tell_limits(outcome, decision.batch.pool, column)
+            self._watch_score(outcome, decision, column)
+            if self.on_outcome is not None:
+                self.on_outcome(outcome, decision, None)
+        return ReportResult.COUNTED
+
+    def _accepted(self, outcome: OutcomeReport, decision: Decision | None) -> OutcomeReport:
+        """Counts an accepted report; returns it without its score where a grade came before it."""
+        self._counts.reports.labels("failed" if outcome.error else "accepted").inc()
+        is_graded = decision is not None and outcome.score is not None
+        if is_graded and not self._decisions.grade(outcome.decision_id):
+            outcome = replace(outcome, score=None, reason_code="")
+        if self.on_accepted is not None:
+            self.on_accepted(outcome)
+        return outcome
+
     def _settle(
-        self, outcome: OutcomeReport, decision: Decision | None, cost_usd: float | None
+        self,
+        outcome: OutcomeReport,
+        decision: Decision | None,
+        cost_usd: float | None,
+        column: int | None,
     ) -> ReportResult:
         """Books the cost, and marks the decision as reported if the report is accepted."""
         if self._ledger is not None and cost_usd is not None:
             settled = self._ledger.settle(outcome.decision_id, cost_usd)
             if settled.books:
-                self._decisions.report(outcome.decision_id)
+                self._decisions.report(outcome.decision_id, column)
                 return ReportResult.BOOKED
             if settled is Settled.TWICE:
                 return ReportResult.REPORTED_BEFORE
         if decision is None:
             is_lacking = self._ledger is not None and cost_usd is None
             return ReportResult.COST_NEEDED if is_lacking else ReportResult.UNKNOWN_DECISION
-        return self._count(outcome, decision)
+        return self._count(outcome, decision, column)
 
     def _tell_limits(self, outcome: OutcomeReport, pool: Pool, column: int | None) -> None:
         """Ends a request's place among those in progress, and tells its tokens, if it knows them.
@@ -187,14 +232,28 @@ class OutcomeSettlement:
             usage.output_tokens if known else None,
         )
 
-    def _count(self, outcome: OutcomeReport, decision: Decision) -> ReportResult:
+    def _is_news(self, outcome: OutcomeReport, result: ReportResult) -> bool:
+        """Returns whether a report tells of a model's health what no report before it has told."""
+        if result <= LAST_ACCEPTED:
+            tells_failure = outcome.error or outcome.failure or outcome.first_try
+            # A grade has told already that the model answers.
+            return bool(tells_failure) or not self._decisions.was_graded(outcome.decision_id)
+        # What Envoy tells of another replica's decision is news here, wherever it is booked.
+        return outcome.witnessed and result in {
+            ReportResult.UNKNOWN_DECISION,
+            ReportResult.COST_NEEDED,
+        }
+
+    def _count(
+        self, outcome: OutcomeReport, decision: Decision, column: int | None
+    ) -> ReportResult:
         """Marks a decision as reported that the ledger does not know, if the report tells much."""
         if self._decisions.was_reported(decision.decision_id):
             return ReportResult.REPORTED_BEFORE
         is_budgeted = self._ledger is not None and bool(self._ledger.applies(decision.tenant))
         if not _tells_more_than_cost(outcome) and (is_budgeted or outcome.cost_usd is None):
             return ReportResult.TOO_LATE if is_budgeted else ReportResult.NOTHING_TOLD
-        if not self._decisions.report(decision.decision_id):
+        if not self._decisions.report(decision.decision_id, column):
             return ReportResult.REPORTED_BEFORE
         if is_budgeted:
             return ReportResult.COUNTED_TOO_LATE_FOR_BUDGETS
@@ -297,17 +356,9 @@ class OutcomeSettlement:
         learns: bool,
     ) -> None:
         """Adds the reported figures to the counts, and the predicted ones beside them."""
+        self._watch_score(outcome, decision, column)
         estimates, row = decision.batch.estimates, decision.row
         model = decision.batch.pool.names[column]
-        if outcome.score is not None:
-            predicted = float(estimates.scores[row, column])
-            labels = (model, _tenth(predicted))
-            self._counts.scored.labels(*labels).inc()
-            self._counts.reported_score.labels(*labels).inc(outcome.score)
-            self._counts.predicted_score.labels(*labels).inc(predicted)
-            if self._learner is not None:
-                confined = outcome.tenant is not None
-                self._learner.told.append(ToldScore(decision, column, outcome.score, confined))
         if cost_usd is not None and outcome.estimated:
             self._counts.estimated_cost.labels(model).inc(cost_usd)
         if cost_usd is not None and self._settled is not None:
@@ -336,6 +387,19 @@ class OutcomeSettlement:
                 )
             )
 
+    def _watch_score(self, outcome: OutcomeReport, decision: Decision, column: int) -> None:
+        """Adds the reported score to the counts, the predicted one beside it, and teaches it."""
+        if outcome.score is None:
+            return
+        predicted = float(decision.batch.estimates.scores[decision.row, column])
+        labels = (decision.batch.pool.names[column], _tenth(predicted))
+        self._counts.scored.labels(*labels).inc()
+        self._counts.reported_score.labels(*labels).inc(outcome.score)
+        self._counts.predicted_score.labels(*labels).inc(predicted)
+        if self._learner is not None:
+            confined = outcome.tenant is not None
+            self._learner.told.append(ToldScore(decision, column, outcome.score, confined))
+
 
 def _tells_more_than_cost(outcome: OutcomeReport) -> bool:
     """Returns whether a report tells anything besides a cost that counts without a budget."""
@@ -360,17 +424,6 @@ def _tell_health(
     elif decision is not None and decision.model != model:
         health.undone([decision])  # nobody tells how the decided one did
     health.reported(outcome, model, asked_s)
-
-
-def _is_news(outcome: OutcomeReport, result: ReportResult) -> bool:
-    """Returns whether a report tells of a model's health what no report before it has told."""
-    if result <= LAST_ACCEPTED:
-        return True
-    # What Envoy tells of another replica's decision is news here, wherever it is booked.
-    return outcome.witnessed and result in {
-        ReportResult.UNKNOWN_DECISION,
-        ReportResult.COST_NEEDED,
-    }
 
 
 def _reserved_usd(decision: Decision | None, column: int | None) -> float:

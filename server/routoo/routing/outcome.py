@@ -63,6 +63,14 @@ class OutcomeReport:
     reason_code: str = ""
     age_s: float = 0.0
 
+    @property
+    def is_grade(self) -> bool:
+        """Whether the report tells a score, and nothing of what the answer took."""
+        if self.score is None:
+            return False
+        rest = replace(self, score=None, reason_code="", model="")
+        return rest == OutcomeReport(self.decision_id, tenant=self.tenant, age_s=self.age_s)
+
 
 class ReportResult(IntEnum):
     """What came of a report; true where it was accepted. The numbers are those of the API."""
@@ -70,13 +78,13 @@ class ReportResult(IntEnum):
     BOOKED = 1
     """The cost is booked in the budgets in place of what was reserved."""
     COUNTED = 2
-    """The outcome is counted. No budget applies to the decision."""
+    """The outcome is counted. Nothing is booked: no budget applies, or it is a grade alone."""
     COUNTED_TOO_LATE_FOR_BUDGETS = 3
     """The outcome is counted. The budgets keep what they booked when the reservation expired."""
     UNKNOWN_DECISION = 4
     """The decision was never made here, is too old, or is another tenant's."""
     REPORTED_BEFORE = 5
-    """The decision was reported before, and that report stays."""
+    """The decision was reported before, or graded before, and that report stays."""
     TOO_LATE = 6
     """The report tells a cost alone, and the budgets can no longer correct what they booked."""
     NOTHING_TOLD = 7

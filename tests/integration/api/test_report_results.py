@@ -43,6 +43,8 @@ async def test_what_budgets_book(tmp_path: Path) -> None:
         first = (await running.route(tenant="team")).decision_id
         assert await report(running, first, cost_usd=0.00025) == (True, "BOOKED")
         assert await report(running, first, cost_usd=0.0005) == (False, "REPORTED_BEFORE")
+        # Its grade may follow, once, and books nothing.
+        assert await report(running, first, score=1.0) == (True, "COUNTED")
         assert await report(running, first, score=1.0) == (False, "REPORTED_BEFORE")
         assert await settled_usd(running) == 0.00025
         # Without a word about the cost, the predicted one is booked.
@@ -53,7 +55,7 @@ async def test_what_budgets_book(tmp_path: Path) -> None:
         assert await report(running, "nobody-1", cost_usd=0.0005) == (False, "UNKNOWN_DECISION")
         assert await report(running, "nobody-1", score=0.5) == (False, "COST_NEEDED")
         assert await settled_usd(running) == booked_usd
-        assert (counted(running, "accepted"), counted(running, "refused")) == (2, 4)
+        assert (counted(running, "accepted"), counted(running, "refused")) == (3, 4)
 
 
 async def test_what_is_counted_where_no_budget_applies(tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ async def test_client_and_command_line_show_it(tmp_path: Path) -> None:
         )
         assert await told("--score", "1") == (
             0,
-            "counted; no budget applies to the decision\n",
+            "counted; nothing was to be booked\n",
             "",
         )
         code, out, err = await told("--score", "1", "--json")

@@ -144,3 +144,16 @@ def test_settings_without_a_place_are_refused(
         config.write_text(text)
     with pytest.raises(ExportError, match=said):
         Autopilot(config, Work(tmp_path / "work"), AutopilotTerms())
+
+
+@pytest.mark.parametrize("kept", ["features", "none"])
+def test_a_log_without_texts_is_refused_before_anything_is_made(tmp_path: Path, kept: str) -> None:
+    config = written(tmp_path, decision_log={"path": "log.jsonl", "prompts": kept})
+    (tmp_path / "log.jsonl").write_bytes(b"")
+    work = Work(tmp_path / "work")
+    pilot = Autopilot(config, work, AutopilotTerms())
+    with pytest.raises(ExportError, match=r"set decision_log\.prompts: text"):
+        pilot.run()
+    assert not list(work.folder.glob("*.parquet"))
+    with pytest.raises(ExportError, match=r"nothing was promoted"):  # it needs no prompts
+        pilot.rollback()

@@ -141,6 +141,32 @@ async def test_each_tenant_has_evidence_of_its_own(tmp_path: Path) -> None:
         assert not (await running.route("hard", tenant="well")).degraded
 
 
+async def test_references_that_a_budget_refuses_refute_no_promise(tmp_path: Path) -> None:
+    """All models are as bad as each other, and worse than predicted: no quality is lost."""
+    equal = dict.fromkeys(("small", "medium", REFERENCE), 0.2)
+    sections = sections_of(tmp_path, tiny_settings(tmp_path), 100.0, {})
+    # It pays for the model that the policy prefers, and never for the reference.
+    budgets = [{"name": "poor", "tenant": "poor", "usd": 0.002, "per": "1h"}]
+    async with serving(tiny_settings(tmp_path, budgets=budgets, **sections)) as running:
+        replies = []
+        for _ in range(200):
+            reply = await running.route("hard", tenant="poor")
+            told = {"score": equal[reply.model], "cost_usd": 0.0}
+            await running.stub.ReportOutcome(
+                outcome_pb2.ReportOutcomeRequest(decision_id=reply.decision_id, **told)
+            )
+            replies.append(reply)
+        assert {one.model for one in replies} == {"small", "medium"}
+        refused = [one for one in replies if one.model == "small"]  # the cheapest
+        assert 0.15 < len(refused) / len(replies) < 0.45
+        found = (await evidence(running))["poor"]
+        assert (found.graded, found.broken) == (200, False)
+        assert found.mean_drop < 0.1
+        # Who pays for the reference is told of a drop, with the same budgets in force.
+        await stream(running, 200, FAILED, tenant="rich")
+        assert (await evidence(running))["rich"].broken
+
+
 def test_a_file_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(ConfigError, match=r"^policy\.guarantee\.watch\.path: .*name a file"):

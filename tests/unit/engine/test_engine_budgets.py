@@ -268,8 +268,8 @@ async def test_reports_settle_and_watch_the_predictor(artifact: Artifact) -> Non
     [
         ({"input_tokens": 1000, "output_tokens": 500}, 1000 * 1e-6 + 500 * 2e-6),
         ({"input_tokens": 1000, "output_tokens": 500, "model": "large"}, 0.01 + 0.015),
-        ({"score": 0.5}, MEDIUM_USD),
-        ({"score": 0.5, "model": "large"}, LARGE_USD),
+        ({"score": 0.5, "latency_ms": 5.0}, MEDIUM_USD),
+        ({"score": 0.5, "latency_ms": 5.0, "model": "large"}, LARGE_USD),
         ({"error": "timed out"}, 0.0),
         ({"error": "cut off", "cost_usd": 0.5}, 0.5),
     ],

@@ -61,6 +61,8 @@ def read_decision_logs(inputs: Sequence[str], bad: BadRows) -> pa.Table:
     for decision_id, (where, _) in joined.outcomes.items():
         if decision_id not in joined.decisions:
             bad.add(where, "a report of a decision that is not in the log; name its older files")
+    if not rows and bad.skipped[_NO_PROMPT]:
+        raise OutcomeError(f"{', '.join(inputs)}: {_NO_PROMPT}")
     if not rows:
         raise OutcomeError(
             f"{', '.join(inputs)}: no decision has a graded answer; report scores with"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from routoo.v1.outcome_pb2 import ReportOutcomeResponse
 
 _ACCEPTED: Final = {
-    outcome_pb2.REPORT_RESULT_COUNTED: "counted; no budget applies to the decision",
+    outcome_pb2.REPORT_RESULT_COUNTED: "counted; nothing was to be booked",
     outcome_pb2.REPORT_RESULT_COUNTED_TOO_LATE_FOR_BUDGETS: (
         "counted; too late for the budgets, which keep what they booked when it expired"
     ),

@@ -207,10 +207,10 @@ class PromiseWatch:
     def _drop(self, outcome: OutcomeReport, decision: Decision) -> float | None:
         """Returns the estimated drop on one prompt; None: its answer tells nothing of the promise.
 
-        The choice is made again, which tells the model that the policy prefers. An answer of
-        another model than that, or than the drawn reference, is one that a budget changed. Where
-        the choice was not left to the draw, as in a loop of tool calls or at an unsure prompt,
-        only one of the two could have answered, and nothing is learned.
+        The choice is made again, which tells the model that the policy prefers. Where the choice
+        was not left to the draw, as in a loop of tool calls or at an unsure prompt, only one of the
+        two could have answered, and nothing is learned. An answer of another model than that, or
+        than the drawn reference, is one that a budget changed, see ``_of_refused``.
         """
         batch, row, policy = decision.batch, decision.row, self._terms.policy
         if outcome.score is None or batch.policy_versions[row] != self._terms.version:
@@ -228,13 +228,20 @@ class PromiseWatch:
         preferred = int(decide(scores, costs_usd, mask, policy.price)[0])
         ticket = int(decision.decision_id.rpartition("-")[2], 16)
         is_drawn = policy.drawn(np.array([ticket], np.int64))
-        if batch.choices[row] != (reference if is_drawn[0] else preferred):
-            return None
+        is_refused = batch.choices[row] != (reference if is_drawn[0] else preferred)
         if preferred == reference:
-            return 0.0
-        if batch.odds is None or batch.odds[row] not in (policy.share, 1.0 - policy.share):
+            return None if is_refused else 0.0
+        score: float | None = None
+        odds = 1.0 if batch.odds is None else batch.odds[row]
+        if is_refused and np.isnan(odds):
+            costs = estimates.costs_usd[row]
+            is_cheaper = bool(costs[reference] < costs[preferred])
+            score = _of_refused(by_reference=bool(is_drawn[0]), reference_is_cheaper=is_cheaper)
+        elif not is_refused and odds in (policy.share, 1.0 - policy.share):
+            score = outcome.score
+        if score is None:
             return None
-        graded = np.array([outcome.score], np.float64)
+        graded = np.array([score], np.float64)
         drops = drops_of(graded, is_drawn, scores[:, preferred], scores[:, reference], policy.share)
         return float(drops[0])
 
@@ -291,6 +298,24 @@ class PromiseWatch:
             return
         found = ProofEvidence(self._terms.proof, units, frozenset(broken))
         self.evidence = found.with_share(self._terms.policy.share)
+
+
+def _of_refused(*, by_reference: bool, reference_is_cheaper: bool) -> float | None:
+    """Returns the score that an answer counts with which a budget did not pay; None: with none.
+
+    Leaving out the reference's refused answers alone would leave its predicted scores unchecked
+    just where it cannot be paid for. With the score that speaks least for a drop, the estimate is
+    never above the true drop on average, so that the bound on false alarms holds. A budget that
+    cannot pay the preferred model cannot pay a reference that costs as much either: then neither
+    answers, and both are left out.
+
+    Args:
+        by_reference: whether the reference was drawn.
+        reference_is_cheaper: whether it costs less than the preferred model.
+    """
+    if by_reference:
+        return 0.0
+    return 1.0 if reference_is_cheaper else None
 
 
 def _task(tasks: IndexArray | None, names: Sequence[str], row: int) -> str:

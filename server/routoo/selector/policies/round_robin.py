@@ -1,7 +1,9 @@
-"""``round_robin``: the models in turn, for any prompt; it spreads load, and explores.
+"""``round_robin``: the models in turn, for any prompt; it spreads load.
 
 The scheduling rule of that name (Nagle 1985, RFC 970) over requests. Its logs show every model on
-every kind of prompt, as training from logs needs it.
+every kind of prompt, as training from logs needs it. A turn is no draw: the number of the request
+decides it, so that its propensity is 1, and no off-policy estimate takes it for one that chance
+made. Who sends requests in a pattern may meet the same turn each time.
 """
 
 from collections.abc import Mapping

@@ -56,6 +56,27 @@ def test_a_promise_on_the_brink_is_refuted_no_more_often_than_alpha() -> None:
     assert refuted <= 0.05 * 100
 
 
+def test_answers_that_a_budget_refused_raise_no_alarm_however_wrong_the_predictions() -> None:
+    """At random a budget pays for the preferred model alone; the reference counts 0 then."""
+    rng = np.random.default_rng(3)
+    refuted = left_out = 0
+    n, quality, reference = 1_000, 0.3, 0.3 + PROMISE
+    for _ in range(100):
+        drawn, paid = rng.random(n) < SHARE, rng.random(n) < 0.5
+        scores = (rng.random(n) < np.where(drawn, reference, quality)).astype(np.float64)
+        counted = np.where(drawn & ~paid, 0.0, scores)
+        drops = drops_of(counted, drawn, np.full(n, 0.75), np.full(n, 0.9), SHARE)
+        found, biased = DropEvidence(PROMISE, SHARE), DropEvidence(PROMISE, SHARE)
+        for drop, is_known in zip(drops.tolist(), (paid | ~drawn).tolist(), strict=True):
+            found.add(drop)
+            if is_known:
+                biased.add(drop)
+        refuted += found.is_broken(ALPHA)
+        left_out += biased.is_broken(ALPHA)
+    assert refuted <= 0.05 * 100
+    assert left_out > 50  # as the reference is predicted better than it is
+
+
 @pytest.mark.parametrize("kept", [0, 2_000])
 def test_a_model_that_fails_is_noticed_soon_or_late(kept: int) -> None:
     rng = np.random.default_rng(2)

@@ -51,7 +51,7 @@ def predicted_again(
     if lacking is not None:
         raise DecisionLogError(
             f"decision {lacking} has no prompt, which another predictor has to read; set"
-            " decision_log.prompts from now on"
+            " decision_log.prompts: text from now on"
         )
     texts = [prompts[one] for one in logged.ids]
     parts = [

@@ -10,9 +10,11 @@ import pytest
 from routoo.predictor.artifact import load_artifact
 from routoo.routing.outcome import OutcomeReport
 from routoo.routing.request import PromptRequest
+from routoo_export.autopilot.candidate import convert_logs
 from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.adapters.decision_log import read_decision_logs
 from routoo_export.outcomes.bad_rows import BadRows
+from routoo_export.outcomes.feature_prompts import is_feature_prompt
 from routoo_export.outcomes.write import write_table
 from routoo_export.training.supervision.partial_feedback import read_logged
 from support.artifacts.tiny_artifact import write_tiny_artifact
@@ -215,3 +217,23 @@ def test_a_log_without_grades_says_how_to_report_them(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"")
     with pytest.raises(OutcomeError, match="report scores with ReportOutcome"):
         _read(tmp_path / "log")
+
+
+def test_an_autopilot_passes_features_by_and_says_so_where_there_is_nothing_else(
+    log: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out" / "decisions.parquet"
+    features = {"graph": "0" * 16, "hidden": 2, "values": "AAAAAAAA"}
+    changed(log, "decision", prompt=None, features=features)
+    found, _ = _read(log)
+    assert is_feature_prompt(found["prompt"][0])
+    assert convert_logs([log], out).outcomes.prompts == ("easy",)
+    out.unlink()
+    changed(log, "decision", 1, prompt=None, features=features)
+    with pytest.raises(OutcomeError, match=r"log decision_log\.prompts: text"):
+        convert_logs([log], out)
+    assert not out.exists()
+    changed(log, "decision", 0, features=None)
+    changed(log, "decision", 1, features=None)
+    with pytest.raises(OutcomeError, match=r"set decision_log\.prompts: text"):
+        convert_logs([log], out)

@@ -8,11 +8,15 @@ import numpy as np
 import orjson
 import pytest
 
+from routoo.config.sections.policy import PolicySettings
+from routoo.routing.outcome import OutcomeReport
+from routoo.routing.request import PromptRequest
 from routoo.telemetry.decision_log.off_policy.grounds import LineExtras, ValueGrounds
 from routoo.telemetry.decision_log.off_policy.value import judge_policy
 from routoo.telemetry.decision_log.otherwise import OtherPolicy
 from routoo.telemetry.decision_log.reader import read_logs
 from support.artifacts.explored_log import COSTS_USD, MEANS, write_explored_log
+from support.logged_engine import lines_of, logged_engine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,6 +115,20 @@ async def test_a_log_without_exploration_cannot_tell(artifact: Artifact, tmp_pat
     assert "policy.explore" in found.quality.refusal
     assert found.quality.robust is found.quality.weighted is found.quality.gain is None
     assert found.quality.logged is not None
+
+
+async def test_turns_of_round_robin_are_no_draws(artifact: Artifact, tmp_path: Path) -> None:
+    path, policy = tmp_path / "log", PolicySettings(name="round_robin", offered=["best"])
+    async with logged_engine(artifact, path, policy=policy) as engine:
+        for _ in range(150):
+            decision = await engine.route(PromptRequest("hard"))
+            told = OutcomeReport(decision.decision_id, score=MEANS[decision.model], cost_usd=0.001)
+            assert await engine.report(told)
+    assert {line["model"] for line in lines_of(path)} == set(MEANS)
+    assert {line.get("propensity", 1.0) for line in lines_of(path)} == {1.0}
+    found = value_of(path)
+    assert "the log explored nothing" in found.quality.refusal
+    assert found.quality.robust is found.quality.weighted is None
 
 
 async def test_a_log_that_lost_its_propensities_cannot_tell(
