@@ -29,6 +29,17 @@ def _memory_of_a_service() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _whole_logs() -> Iterator[None]:
+    """Has services in the process of the tests write all of a decision log before they end.
+
+    On a machine that stalls, they would give up the rest after some seconds.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("routoo.telemetry.decision_log.log._CLOSE_GRACE_S", STOP_TIMEOUT_S)
+        yield
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The HOST:PORT of a ``routoo serve`` process; SIGTERM has to end it with exit code 0."""

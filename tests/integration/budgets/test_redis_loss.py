@@ -240,3 +240,24 @@ def test_what_is_put_back_late_ends_no_earlier_than_it_was_spent(server: RedisSe
     assert 0.125 <= spent(two) <= 0.375
     assert reserve(two, {"d": 0.9}) == [0]
     world.close()
+
+
+def test_a_lease_that_is_spent_is_not_to_be_had_again_after_a_loss(server: RedisServer) -> None:
+    """Its holder tells what it has spent while nobody knows what the other one has."""
+    money = (budget(usd=1.0, per="30d"),)
+    world = World(server, money, 1.0, 900.0, book_delay_s=1.0)
+    one, two = world.join(), world.join()
+    renewed(one, two)
+    assert reserve(one, {"a": 0.375}) == reserve(two, {"b": 0.4375}) == [-1]  # not booked yet
+    world.lose(all_of_it=True)
+    one.renew()
+    assert one.reconcile()
+    # 0.125 USD of its lease are left.
+    assert reserve(one, {f"c{row}": 0.0625 for row in range(8)}).count(-1) == 2
+    two.renew()
+    assert two.reconcile()
+    renewed(one, two)
+    for name, ledger in (("d", one), ("e", two)):  # half of the rest is the other one's lease
+        assert reserve(ledger, {f"{name}{row}": 0.03125 for row in range(8)}).count(-1) == 1
+    assert spent(one) == pytest.approx(1.0)
+    world.close()

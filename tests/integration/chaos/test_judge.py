@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chaos.checker import check
@@ -212,15 +212,20 @@ def test_a_planted_breach_is_found(name: str) -> None:
     assert any(said in line for line in found), found
 
 
-@given(st.floats(0, 30, exclude_max=True))
-def test_a_limit_holds_anew_in_the_next_period_and_not_before(at_s: float) -> None:
+@given(st.integers(0, 30 * S - 1))
+@example(49 * S // 10 - 1)
+@example(49 * S // 10)
+@example(59 * S // 10 - 1)
+@example(59 * S // 10)
+def test_a_limit_holds_anew_in_the_next_period_and_not_before(at_ns: int) -> None:
     evidence = fair()
+    at_s = at_ns / S
     spend_more(evidence, "s", at_s)
-    inside = at_s < 4.9
+    inside = at_ns < 49 * S // 10
     assert any("overspent: short" in line for line in check(evidence)) == inside
     evidence = fair()
     spend_more(evidence, "w", at_s)
-    assert any("overspent: slide" in line for line in check(evidence)) == (at_s < 5.9)
+    assert any("overspent: slide" in line for line in check(evidence)) == (at_ns < 59 * S // 10)
 
 
 @pytest.mark.parametrize("kind", ["gone", "frozen"])

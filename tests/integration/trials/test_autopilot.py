@@ -20,6 +20,7 @@ from routoo_export.autopilot.cycle import Autopilot, AutopilotReport, AutopilotT
 from routoo_export.autopilot.state import Work
 from routoo_export.errors import ExportError
 from support.tiny_service import serving
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from support.tiny_service import Running
@@ -72,6 +73,18 @@ async def traffic(running: Running, count: int, seed: int, *, worse: str = "") -
         await asyncio.gather(*map(one, asked[start : start + 16]))
 
 
+async def logged(running: Running, folder: Path) -> None:
+    """Waits until every report is in the decision log."""
+    told = running.service.metrics.registry.get_sample_value
+    reports = told("routoo_outcomes_total", {"result": "accepted"}) or 0
+    async with asyncio.timeout(HANG_S):
+        while True:
+            log = (folder / "decisions.jsonl").read_bytes()
+            if log.count(b'"kind":"outcome"') >= reports and log.endswith(b"\n"):
+                return
+            await asyncio.sleep(0.05)
+
+
 async def test_a_better_predictor_is_promoted_and_rolled_back(tmp_path: Path) -> None:
     config = written(tmp_path)
     shutil.copytree(shipped_artifact(), tmp_path / "versions" / "1")
@@ -82,6 +95,7 @@ async def test_a_better_predictor_is_promoted_and_rolled_back(tmp_path: Path) ->
 
         async def step() -> AutopilotReport:
             """Runs the autopilot, then has the service read what it put there."""
+            await logged(running, tmp_path)
             report = await asyncio.to_thread(pilot.run)
             await running.service.reloader.start(source.read)
             return report

@@ -125,8 +125,10 @@ class World:
 
     def now_us(self) -> int:
         """Returns the time by the books in Redis."""
-        seconds, micros = self.server.client.time()
-        last, ahead = self.server.client.hmget(f"{{{self.prefix}}}:meta", "now", "ahead")
+        with self.server.client.pipeline() as pipeline:
+            pipeline.time()
+            pipeline.hmget(f"{{{self.prefix}}}:meta", "now", "ahead")
+            (seconds, micros), (last, ahead) = pipeline.execute()
         return max(int(last or 0), seconds * 1_000_000 + micros + int(ahead or 0))
 
     def save(self) -> None:

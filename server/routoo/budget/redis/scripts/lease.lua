@@ -41,7 +41,8 @@ for i = 12, #ARGV, 3 do
     math.floor((share * math.max(0, left) - expired) / holders), left - others)
   amount = math.max(0, amount)
   if waits(budget) then
-    amount = math.min(amount, own)
+    -- What the caller has told since the loss was a part of its lease, too.
+    amount = math.min(amount, own, most)
     waiting = 1
   end
   table.insert(suffixes, ARGV[i])
