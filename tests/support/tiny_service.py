@@ -49,7 +49,7 @@ class Running:
     async def batch(self, prompts: list[str], **fields: Any) -> batch_pb2.RouteBatchResponse:
         """Calls ``RouteBatch`` with plain prompts."""
         response: batch_pb2.RouteBatchResponse = await self.stub.RouteBatch(
-            batch_of(prompts, **fields), timeout=120
+            batch_of(prompts, **fields), timeout=240
         )
         return response
 

@@ -104,7 +104,7 @@ async def test_the_models_are_listed_by_arms(armed: Running) -> None:
 
 async def test_a_report_is_billed_at_the_tier_that_the_arm_asks_for(tmp_path: Path) -> None:
     write_armed_pool(tmp_path / "pool.yaml")
-    budgets = [{"name": "all", "usd": 10, "per": "1h"}]
+    budgets = [{"name": "all", "usd": 9e6, "per": "30d"}]
     async with serving(tiny_settings(tmp_path, budgets=budgets)) as running:
 
         async def settled(name: str, **told: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +15,14 @@ from scipy.optimize import linprog
 
 from routoo.v1 import route_pb2
 from support.tiny_service import Running, batch_of, serving, tiny_settings
-from support.watched import watch_predictor
+from support.watched import HANG_S, watch_accepted, watch_predictor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from numpy.typing import NDArray
 
+    from routoo.predictor.base import Prediction
     from routoo.v1.batch_pb2 import RouteBatchResponse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -224,13 +226,28 @@ async def test_a_batch_of_100_000_is_decided_while_single_prompts_are_answered(
         tmp_path_factory.mktemp("default"), limits={"max_in_flight_bytes": 1024**3}
     )
     async with serving(settings) as default:
+        accepted = watch_accepted(default.service)
         watched = watch_predictor(default.service.engine)
+        # Single prompts are sent while the batch is being predicted, and find it unfinished: it
+        # waits until each is sent, and goes on for some parts until that is answered.
+        sent = {parts: threading.Event() for parts in (1, 100, 200)}
+        answered = {parts + 50: threading.Event() for parts in sent}
+
+        def wait(prediction: Prediction) -> Prediction:
+            gate = (sent | answered).get(len(watched.calls.items))
+            assert gate is None or gate.wait(HANG_S)
+            return prediction
+
+        watched.change = wait
         batch = asyncio.create_task(default.batch(prompts, budget_usd=100.0))
-        # Single prompts are sent while the batch is being predicted, and find it unfinished.
-        for parts in (1, 100, 200):
+        for single, parts in enumerate(sent, 2):
             await watched.calls.reached(parts)
-            assert (await default.route("hard", denied_models=["large"])).model == "medium"
+            alone = asyncio.create_task(default.route("hard", denied_models=["large"]))
+            await accepted.reached(single)
+            sent[parts].set()
+            assert (await alone).model == "medium"
             assert not batch.done()
+            answered[parts + 50].set()
         reply = await batch
     assert len(reply.responses) == 100_000
     assert reply.total_predicted_cost_usd <= 100.0

@@ -135,7 +135,7 @@ async def test_what_escalations_cost_is_booked_and_what_is_not_there_is_not_spen
     tmp_path: Path,
 ) -> None:
     # On this prompt, large costs 0.0008 USD and small a hundredth of it, so one escalation fits.
-    budget = {"name": "everyone", "usd": 0.0012, "per": "1h", "on_exhausted": "refuse"}
+    budget = {"name": "everyone", "usd": 0.0012, "per": "30d", "on_exhausted": "refuse"}
     settings = settings_with_rule(tmp_path, budgets=[budget])
     async with serving(settings) as running:
         decision = await running.route("easy", allowed_models=["small", "large"])

@@ -18,7 +18,7 @@ from support.watched import HANG_S
 if TYPE_CHECKING:
     from pathlib import Path
 
-TEAM = {"name": "team", "tenant": "team", "usd": 1.0, "per": "1d"}
+TEAM = {"name": "team", "tenant": "team", "usd": 30.0, "per": "30d"}
 
 
 async def report(running: Running, decision_id: str, **told: Any) -> tuple[bool, str]:
@@ -122,8 +122,8 @@ async def test_client_and_command_line_show_it(tmp_path: Path) -> None:
         decision_id = (await running.route()).decision_id
 
         async def told(*options: str) -> tuple[int | None, str, str]:
-            arguments = ("report", decision_id, "--address", address, *options)
-            async with process(*ROUTOO, *arguments) as command:
+            at = ("--address", address, "--timeout-s", f"{HANG_S:g}")
+            async with process(*ROUTOO, "report", decision_id, *at, *options) as command:
                 out, err = await command.communicate()
             return command.returncode, out.decode(), err.decode()
 

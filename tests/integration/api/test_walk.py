@@ -14,7 +14,8 @@ from support.walk import walked
 if TYPE_CHECKING:
     from pathlib import Path
 
-BUDGET = {"name": "all", "usd": 10, "per": "1h"}
+# Of one that may not suffice, a price follows after a while, and with it a reason.
+BUDGET = {"name": "all", "usd": 9e6, "per": "30d"}
 WARM_UP = 3
 SELDOM = {"interval_s": 3600.0}
 """What is learned of replies is taken up between requests, and is no part of the way of one."""

@@ -93,6 +93,13 @@ async def still_serves(front: Front) -> None:
     assert front.running.service._calls.in_flight.held_bytes == 0
 
 
+def be_patient(front: Front) -> None:
+    """Lets a front that was made to wait for a moment alone wait for a machine that is busy."""
+    http = front.running.service._http
+    assert http is not None
+    http._timeout_s = HANG_S
+
+
 @pytest.mark.parametrize(
     "pieces",
     [
@@ -129,6 +136,7 @@ async def test_every_form_of_a_request_is_answered(fronts: Fronts, pieces: list[
         (request(headers=b"content-length: 5\r\ncontent-length: 6\r\n"), 400),
         (request(headers=CHUNKED + JSON_LENGTH % 5), 400),
         (request(b"zz\r\n", CHUNKED), 400),
+        (request(b"f" * 1000, CHUNKED), 400),
         (request(headers=b"a\x00b: c\r\n"), 400),
         (request(headers=b"key\r\n more: x\r\n"), 400),
         (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
@@ -181,21 +189,21 @@ async def test_too_many_pipelined_requests_end_the_connection(fronts: Fronts) ->
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    "data",
     [
-        (b"", b"408"),
-        (b"POST /v1/rou", b"408"),
-        (request(b"", JSON_LENGTH % 100), b"408"),
-        (request(BODY, JSON_LENGTH % 100), b"408"),
-        (request(b"5\r\n{", CHUNKED), b"408"),
-        (request(b"f" * 1000, CHUNKED), b"400"),
+        b"",
+        b"POST /v1/rou",
+        request(b"", JSON_LENGTH % 100),
+        request(BODY, JSON_LENGTH % 100),
+        request(b"5\r\n{", CHUNKED),
     ],
 )
-async def test_what_never_ends_is_ended(fronts: Fronts, data: bytes, said: bytes) -> None:
+async def test_what_never_ends_is_ended(fronts: Fronts, data: bytes) -> None:
     async with fronts(http={"transfer_timeout_s": 0.2}) as front, connected(front) as one:
         await one.send(data)
         answer = await one.ended()
-        assert answer.startswith(b"HTTP/1.1 " + said)
+        assert answer.startswith(b"HTTP/1.1 408")
+        be_patient(front)
         await still_serves(front)
 
 
@@ -224,6 +232,7 @@ async def test_a_caller_that_reads_nothing_is_left(fronts: Fronts) -> None:
                     await asyncio.sleep(0.01)
                 while calls.in_flight.held_bytes:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
+        be_patient(front)
         await still_serves(front)
 
 
@@ -328,11 +337,12 @@ async def test_what_is_no_body_takes_no_memory(
     async with fronts() as front:
         async with connected(front) as one:
             await one.send(request(before, CHUNKED))
-            with suppress(ConnectionError):
-                for _ in range(100):
-                    await one.send(endless)
-                    await asyncio.sleep(0)
-                pytest.fail("100 kB were taken that are no body")
+            async with asyncio.timeout(HANG_S):
+                # It ends; how much the kernel has on its way until then is not the service's.
+                with suppress(ConnectionError):
+                    while True:
+                        await one.send(endless)
+                        await asyncio.sleep(0)
         await still_serves(front)
 
 

@@ -144,7 +144,7 @@ async def test_a_comparison_is_the_same_before_and_after(fronts: Fronts) -> None
 
 
 async def test_prompts_are_compared_and_tried_without_booking(fronts: Fronts) -> None:
-    budget = {"name": "all", "usd": 10, "per": "1h"}
+    budget = {"name": "all", "usd": 9e6, "per": "30d"}
     async with fronts(policy=OFFERED, budgets=[budget]) as front:
         one = {"prompt": "hard", "explain": True, "max_output_tokens": 50}
         tried = (await front.post("/v1/decisions/try", one)).json()

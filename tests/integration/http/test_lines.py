@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Fronts = Callable[..., AbstractAsyncContextManager[Front]]
 
 PATH = "/v1/route/stream"
-BUDGET = {"name": "all", "usd": 10, "per": "1h"}
+BUDGET = {"name": "all", "usd": 9e6, "per": "30d"}
 
 
 def lines_of(*values: Any) -> bytes:

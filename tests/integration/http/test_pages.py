@@ -52,7 +52,7 @@ def schema_at(api: dict[str, Any], path: str, method: str) -> dict[str, Any]:
 
 
 async def test_every_reply_keeps_to_the_description(fronts: Fronts) -> None:
-    budget = {"name": "all", "usd": 10, "per": "1h"}
+    budget = {"name": "all", "usd": 9e6, "per": "30d"}
     async with fronts(budgets=[budget]) as front:
         api = (await front.client.get("/openapi.json")).json()
         one = {"prompt": "hard", "explain": True}

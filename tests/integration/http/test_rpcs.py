@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Fronts = Callable[..., AbstractAsyncContextManager[Front]]
 
-BUDGET = {"name": "all", "usd": 10, "per": "1h"}
+BUDGET = {"name": "all", "usd": 9e6, "per": "30d"}
 # What differs between two calls that are the same.
 OF_ONE_CALL = ("decision_id", "timing")
 

@@ -21,7 +21,7 @@ PRICES = {
     "usd_per_1m_cached_input_tokens": 0.5,
     "usd_per_1m_cache_write_tokens": 6.25,
 }
-BUDGET = {"name": "all", "usd": 10, "per": "1h"}
+BUDGET = {"name": "all", "usd": 9e6, "per": "30d"}
 HEAD = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: %s\r\n\r\n%s"
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
 NOTHING = dict.fromkeys(USAGE, 0)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from support.peers.proxied import Proxied
 
 MESSAGES: Any = [{"role": "user", "content": "easy"}]
-BUDGET = {"name": "all", "usd": 10, "per": "1h"}
+BUDGET = {"name": "all", "usd": 9e6, "per": "30d"}
 CHAT = {"model": "auto", "messages": MESSAGES}
 AGREE = {"intercept": 0.0, "slope": 8.0}
 CASCADE = {

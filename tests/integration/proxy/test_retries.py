@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PATH = "/v1/chat/completions"
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "easy"}]}
-BUDGET = {"name": "all", "usd": 10, "per": "1h"}
+BUDGET = {"name": "all", "usd": 9e6, "per": "30d"}
 ERROR = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "easy"}]}
 STREAM = {**CHAT, "stream": True}
 PATH = "/v1/chat/completions"
-BUDGET = {"name": "all", "usd": 10, "per": "1h"}
+BUDGET = {"name": "all", "usd": 9e6, "per": "30d"}
 EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
