@@ -40,9 +40,10 @@ _CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     # The client finds a server that comes back within a second; the default is two minutes.
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # The time that an attempt to connect has: a server that is busy or far away needs more.
+    ("grpc.min_reconnect_backoff_ms", 2000),
 ]
 _NUMPY = {"INT64": np.int64, "INT32": np.int32, "FP32": np.float32}
 _KINDS = {
