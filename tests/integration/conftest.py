@@ -14,8 +14,8 @@ from support.processes.command_line import ROUTOO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 120.0
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -37,8 +37,10 @@ OPTIONS: Final = (
     ("grpc.lb_policy_name", "round_robin"),
     # Retries find a service that restarts. gRPC's own first pause, 1 s, is longer than all of them.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # gRPC's name for the time that an attempt to connect has; the pauses are not bound by it. A
+    # service that is far away or busy needs more than a pause.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     # A peer that vanished is noticed within 10 s of the first call that it does not acknowledge.
     # Pings are sent during calls only, one in 5 minutes: by default, a server closes the connection
     # of a client that pings more often.

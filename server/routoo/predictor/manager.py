@@ -208,7 +208,7 @@ class Predictors:
             new.remote.load(numbers)
         try:
             new.remote.verify(new.sample, patience_s=LOAD_TIMEOUT_S)
-            new.remote.warm_up()
+            new.remote.warm_up(LOAD_TIMEOUT_S)
         except (ArtifactError, PredictorError):
             if before is not None and before != after:
                 old.remote.load([before])

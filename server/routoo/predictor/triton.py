@@ -35,14 +35,15 @@ DEADLINE_SHARE = 0.5
 """Share of the callers' remaining time that Triton gets, so that a fallback has time to answer when
 Triton does not."""
 LOAD_TIMEOUT_S = 120.0
-"""Longest wait for a version to be loaded, and for its first inferences."""
+"""Longest wait for a version to be loaded, and for each answer until it is in use."""
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     # The client finds a server that comes back within a second; the default is two minutes.
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # The time that an attempt to connect has: a server that is busy or far away needs more.
+    ("grpc.min_reconnect_backoff_ms", 2000),
 ]
 _NUMPY = {"INT64": np.int64, "INT32": np.int32, "FP32": np.float32}
 _KINDS = {
@@ -142,14 +143,14 @@ class TritonPredictor:
 
         Args:
             sample: the artifact's answers in process.
-            patience_s: longest wait for one inference, as the first ones of a version that was just
-                loaded take long; None: the timeout of every prediction.
+            patience_s: longest wait for one answer, as a server that has just loaded a version is
+                busy, and its first inferences take long; None: the timeout of every prediction.
 
         Raises:
             ArtifactError: the server serves something else.
             PredictorError: the server does not answer.
         """
-        self._resolve()
+        self._resolve(self._timeout_s if patience_s is None else patience_s)
         infer = partial(self._infer, timeout_s=patience_s)
         answers = tuple(self._graph.run(sample.filled, infer))
         distance = sample.distance(answers, self._graph.outputs)
@@ -176,13 +177,16 @@ class TritonPredictor:
         answers = list(self._infer(asked.inputs, wait))
         return self._graph.prediction(asked, answers, self.backend, version)
 
-    def warm_up(self) -> None:
+    def warm_up(self, patience_s: float | None = None) -> None:
         """Runs every bucket length once with one row and with several.
+
+        Args:
+            patience_s: as for ``verify``.
 
         Raises:
             PredictorError: the server does not answer.
         """
-        self._graph.warm_up(self._infer)
+        self._graph.warm_up(partial(self._infer, timeout_s=patience_s))
 
     def load(self, versions: Sequence[int]) -> None:
         """Makes the server serve exactly these versions, if the settings allow it.
@@ -196,15 +200,15 @@ class TritonPredictor:
         name = self._settings.model
         try:
             config = self._client.get_model_config(
-                name, as_json=True, client_timeout=self._timeout_s
+                name, as_json=True, client_timeout=LOAD_TIMEOUT_S
             )["config"]
             config["version_policy"] = {"specific": {"versions": list(versions)}}
             self._client.load_model(name, config=json.dumps(config), client_timeout=LOAD_TIMEOUT_S)
         except self._library.InferenceServerException as error:
             raise self._failure(error) from None
 
-    def _resolve(self) -> None:
-        timeout_s, name = self._timeout_s, self._settings.model
+    def _resolve(self, timeout_s: float) -> None:
+        name = self._settings.model
         try:
             metadata = self._client.get_model_metadata(name, client_timeout=timeout_s)
             config = self._client.get_model_config(name, client_timeout=timeout_s).config

@@ -1,4 +1,4 @@
-"""The page of the loop is true: run word for word, where ROUTOO_LOOP asks for its minutes."""
+"""The page of the loop is true: it is run word for word."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif("ROUTOO_LOOP" not in os.environ, reason="it takes minutes; set ROUTOO_LOOP=1")
 def test_the_loop_runs_word_for_word(tmp_path: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ROUTOO_")}
     paths = [str(ROOT / "tests"), kept.get("PYTHONPATH", "")]

@@ -12,7 +12,7 @@ import yaml
 from routoo.predictor.artifact import load_artifact
 from routoo.server.assembly import check
 from support.artifacts.tiny_table_artifact import MODELS, change_table, write_tiny_table_artifact
-from support.processes.command_line import ROUTOO
+from support.processes.command_line import ROUTOO, patient
 from support.tiny_pool import ARMED, ARMED_NAMES, SPECS, write_armed_pool
 from support.tiny_service import serving, table_settings, tiny_settings
 from support.watched import HANG_S
@@ -27,7 +27,7 @@ async def routoo(running: Running, *arguments: str) -> str:
     """Runs the command with the address of the service, and returns what it prints."""
     environment = {**os.environ, "ROUTOO_ADDRESS": running.service.address, "COLUMNS": "200"}
     made = await asyncio.create_subprocess_exec(
-        str(ROUTOO), *arguments, env=environment, stdout=-1, stderr=-1
+        str(ROUTOO), *patient(arguments), env=environment, stdout=-1, stderr=-1
     )
     out, err = await made.communicate()
     assert (made.returncode, err) == (0, b"")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from support.processes.command_line import ROUTOO, Ended
+from support.processes.command_line import ROUTOO, Ended, patient
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 PROMPTS = [
@@ -36,7 +36,7 @@ def routoo(service: str) -> Routoo:
 
     def run(*arguments: str, stdin: str = "") -> Ended:
         ended = subprocess.run(
-            [ROUTOO, *arguments],
+            [ROUTOO, *patient(arguments)],
             input=stdin,
             text=True,
             capture_output=True,

@@ -70,7 +70,7 @@ def address(server: Environment) -> Iterator[str]:
             yield line.split()[1]
         finally:
             running.terminate()
-            ended = running.wait(timeout=60)
+            ended = running.wait(timeout=120)
     assert ended == 0
 
 
@@ -107,7 +107,7 @@ def test_a_client_needs_grpc_and_protobuf_alone(client: Environment, address: st
     assert client.packages == {"grpcio", "protobuf", "typing-extensions"}
     script = (
         "from routoo.client import RouterClient\n"
-        f"with RouterClient({address!r}) as router:\n"
+        f"with RouterClient({address!r}, timeout_s=60) as router:\n"
         "    print(router.route('What is 2 + 2?').model)\n"
     )
     asked = client.python("-c", script)

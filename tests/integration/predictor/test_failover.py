@@ -184,6 +184,33 @@ async def test_a_reload_has_the_server_load_the_version_and_serves_the_old_until
             assert outcome == 1
 
 
+SLOW = """
+
+import time
+
+Quick = TritonPythonModel
+
+
+class TritonPythonModel(Quick):
+    def execute(self, requests):
+        time.sleep(0.3)
+        return super().execute(requests)
+"""
+
+
+async def test_a_reload_waits_for_the_first_answers_of_a_version(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    add_version(repository, 1)
+    async with started(repository) as triton:
+        settings = settings_for(
+            tmp_path, repository / "predictor", triton.url, control="explicit", timeout_ms=100
+        )
+        async with serving(settings) as running:
+            model = add_version(repository, 2) / "model.py"
+            model.write_text(model.read_text() + SLOW)
+            assert await reloaded(running, settings) == ("switched", "")
+
+
 async def test_health_shows_each_component(tmp_path: Path) -> None:
     artifact = write_tiny_artifact(tmp_path / "predictor")
     settings = settings_for(tmp_path, artifact, "127.0.0.1:1")

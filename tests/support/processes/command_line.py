@@ -10,6 +10,14 @@ from typing import Protocol
 ROUTOO = Path(sys.executable).with_name("routoo")
 """The installed command, for tests that need a process of its own."""
 
+_ASK_BRIEFLY = frozenset({"health", "info", "models", "route"})
+
+
+def patient(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns a command line that waits a minute for a service, as a busy machine may need."""
+    asks = bool(arguments) and arguments[0] in _ASK_BRIEFLY
+    return (*arguments, "--timeout-s", "60") if asks else arguments
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:

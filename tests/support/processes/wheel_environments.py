@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from support.processes.command_line import patient
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -72,12 +74,12 @@ class Environment:
             check=False,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
 
     def routoo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs ``routoo`` to its end."""
-        return self.python("-m", "routoo.cli", *arguments)
+        return self.python("-m", "routoo.cli", *patient(arguments))
 
     def environ(self) -> dict[str, str]:
         """Returns the variables of a shell that knows nothing of this repository."""
