@@ -101,4 +101,5 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     z = 1.959963984540054
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     reach = z / (1 + z * z / n) * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    # Rounding may leave a share of 0 or 1 outside.
+    return max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach))

@@ -197,7 +197,7 @@ constraint_sets = st.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(prompt=words.map(" ".join), constraints=constraint_sets)
 async def test_no_decision_breaks_a_constraint_of_its_request(
     tiny: Running, prompt: str, constraints: dict[str, Any]

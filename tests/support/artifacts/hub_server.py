@@ -68,6 +68,12 @@ class _Handler(BaseHTTPRequestHandler):
     hub: ClassVar[Hub]
     protocol_version = "HTTP/1.1"
 
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except ConnectionError:
+            self.close_connection = True  # the client has left, or read enough
+
     def log_message(self, *_: object) -> None: ...
 
     def do_HEAD(self) -> None:

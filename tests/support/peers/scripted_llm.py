@@ -62,6 +62,12 @@ def scripted_llm(
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def handle_one_request(self) -> None:
+            try:
+                super().handle_one_request()
+            except ConnectionError:
+                self.close_connection = True  # the client has left, or read enough
+
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
             with lock:
@@ -69,16 +75,13 @@ def scripted_llm(
                 llm.keys.append(self.headers.get("authorization", ""))
                 found = llm.answer(asked)
             status, body = (200, chat_reply(found)) if isinstance(found, str) else found
-            try:
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                if status != 200 and llm.retry_after:
-                    self.send_header("retry-after", llm.retry_after)
-                self.end_headers()
-                self.wfile.write(body)
-            except OSError:
-                self.close_connection = True  # the client has left, or read enough
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            if status != 200 and llm.retry_after:
+                self.send_header("retry-after", llm.retry_after)
+            self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Nothing is printed."""

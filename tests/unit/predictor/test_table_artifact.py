@@ -257,7 +257,9 @@ def test_offered_tools_count_as_input_alone(everything: OnnxPredictor) -> None:
 
 
 @given(st.lists(st.text(), min_size=1, max_size=6))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_no_text_in_any_script_is_unknown(everything: OnnxPredictor, prompts: list[str]) -> None:
     asked = everything.graph.questions(prompts)
     assert sum(len(rows) for rows in asked.rows) == len(prompts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from routoo_export.errors import GradingError
@@ -135,6 +135,7 @@ async def test_a_judge_that_is_down_stops_the_measurement(
         await measure_judge(AnswerJudge(make_asker(), JUDGE), _labels("ab" * 20), 1)
 
 
+@example([("a", "b")] * 7)
 @given(st.lists(st.tuples(st.sampled_from(CLASSES), st.sampled_from(CLASSES)), min_size=1))
 def test_kappa_is_cohens(pairs: list[tuple[str, str]]) -> None:
     ours, theirs = [one for one, _ in pairs], [one for _, one in pairs]

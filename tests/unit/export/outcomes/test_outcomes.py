@@ -319,7 +319,10 @@ def assert_same(read_back: OutcomeGrid, grid: OutcomeGrid) -> None:
 
 
 @given(grids())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=60,
+)
 def test_long_and_wide_carry_the_same(tmp_path: Path, grid: OutcomeGrid) -> None:
     wide, long = tmp_path / "wide.parquet", tmp_path / "long.parquet"
     pq.write_table(wide_table(grid), wide)
