@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).resolve().parents[3]
+_NAMES: Final = ("routoo_", "gen_ai_")
 _KINDS: Final = {"Counter": "counter", "Gauge": "gauge", "Histogram": "histogram"}
 _LOG_WORDS: Final = {
     "setup": "What many decisions have in common; first in each file.",
@@ -159,7 +160,7 @@ def _collected(registry: Any) -> dict[str, tuple[str, str, tuple[str, ...]]]:
                 name for sample in family.samples for name in sample.labels if name != "le"
             )
         )
-        if family.name.startswith("routoo_"):
+        if family.name.startswith(_NAMES):
             found[family.name] = (family.type, family.documentation, labels)
     return found
 
@@ -171,5 +172,5 @@ def _written() -> Iterator[tuple[str, tuple[str, str, tuple[str, ...]]]]:
             name = getattr(getattr(node, "func", None), "id", "").removesuffix("MetricFamily")
             if isinstance(node, ast.Call) and name in _KINDS and len(node.args) > 1:
                 texts = [one.value for one in node.args[:2] if isinstance(one, ast.Constant)]
-                if len(texts) == 2 and str(texts[0]).startswith("routoo_"):
+                if len(texts) == 2 and str(texts[0]).startswith(_NAMES):
                     yield str(texts[0]), (_KINDS[name], str(texts[1]), ())
