@@ -34,7 +34,10 @@ from routoo_export.artifact.triton_repository import (
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
-START_TIMEOUT_S = 60.0
+# Far longer than a start takes, as it does on a busy machine.
+START_TIMEOUT_S = 180.0
+STUB_TIMEOUT_S = 120
+"""Longest wait for the Python process of a version to start; the backend's own is 30 s."""
 LOOK_EVERY_S = 0.05
 STUB = "triton_python_backend_stub"
 
@@ -83,6 +86,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         *("--http-address", HOST, "--http-port", str(ports[1])),
         *("--metrics-address", HOST, "--metrics-port", str(ports[2])),
         *("--allow-gpu-metrics", "false", "--exit-timeout-secs", "5"),
+        *("--backend-config", f"python,stub-timeout-seconds={STUB_TIMEOUT_S}"),
         *("--model-control-mode", arguments.control),
         *(
             ("--load-model", MODEL_NAME)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ROUTE = "/routoo.v1.RouterService/Route"
 MESSAGE_BYTES = 128 * 1024 * 1024
+PATIENT = {"max_wait_ms": 3_600_000, "overloaded_wait_ms": 3_600_000}
+"""Limits of overload that no machine reaches: on a busy one, many calls at once look like it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ def tiny_settings(folder: Path, **overrides: Any) -> Settings:
         "listen": "127.0.0.1:0",
         "http": {"listen": ""},
         "metrics": {"enabled": False, "listen": "127.0.0.1:0"},
+        "overload": PATIENT,
         "pool": pool,
         "predictor": {"artifact": artifact},
     }

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-BUDGET = {"name": "all", "usd": 0.007, "per": "1h", "on_exhausted": "refuse"}
+BUDGET = {"name": "all", "usd": 0.007, "per": "365d", "on_exhausted": "refuse"}
 
 
 async def test_a_spent_budget_refuses_and_what_was_saved_is_spent_again(tmp_path: Path) -> None:

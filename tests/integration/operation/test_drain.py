@@ -16,7 +16,7 @@ from fuzz.http2 import call_of, send_raw
 from routoo.v1 import route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.processes.process import HELD, ROUTOO, exit_code, line_of, process, write_tiny_config
-from support.tiny_service import connected, refusal, serving, tiny_settings
+from support.tiny_service import PATIENT, connected, refusal, serving, tiny_settings
 from support.watched import HANG_S, watch_accepted, watch_predictor
 
 if TYPE_CHECKING:
@@ -155,8 +155,7 @@ async def test_the_log_says_where_a_failure_was_and_never_a_prompt(tmp_path: Pat
 
 async def test_callers_who_do_not_cease_are_told_to_go_elsewhere(tmp_path: Path) -> None:
     """No call is cancelled, as gRPC would do with calls that it has not passed to a handler yet."""
-    patient = {"max_wait_ms": 3_600_000, "overloaded_wait_ms": 3_600_000}
-    config = write_tiny_config(tmp_path, overload=patient)
+    config = write_tiny_config(tmp_path, overload=PATIENT)
     codes: set[grpc.StatusCode] = set()
     async with process(*ROUTOO, "serve", "--config", str(config)) as busy:
         async with connected(await started(busy)) as channel:

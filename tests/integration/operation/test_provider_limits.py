@@ -95,7 +95,7 @@ async def test_metrics_and_screens_show_limits_and_use(tmp_path: Path) -> None:
 
 
 async def test_limits_and_budgets_hold_together(tmp_path: Path) -> None:
-    budget = {"name": "all", "usd": 1, "per": "1h"}
+    budget = {"name": "all", "usd": 1, "per": "365d"}
     limits = {"acme": {"requests_per_minute": 2}}
     async with serving(limited_settings(tmp_path, limits, budgets=[budget])) as running:
         for _ in range(2):

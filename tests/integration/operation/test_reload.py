@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from routoo.config.settings import Settings
     from support.tiny_service import Running
 
-DAY = {"name": "day", "usd": 1.0, "per": "1d"}
+YEAR = {"name": "year", "usd": 1.0, "per": "365d"}
 
 
 async def reload(running: Running, settings: Settings) -> str:
@@ -39,7 +39,10 @@ async def reload(running: Running, settings: Settings) -> str:
 def price_small(folder: Path, usd: float) -> None:
     specs = [{**spec} for spec in SPECS]
     specs[0]["usd_per_1m_output_tokens"] = usd
-    (folder / "pool.yaml").write_text(yaml.safe_dump({"models": specs}))
+    # At once, as a service may watch the file.
+    beside = folder / "pool.new"
+    beside.write_text(yaml.safe_dump({"models": specs}))
+    beside.rename(folder / "pool.yaml")
 
 
 def reloads(running: Running, outcome: str) -> float | None:
@@ -109,8 +112,8 @@ async def test_what_takes_a_restart_is_named_and_the_rest_is_taken(tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({}, "budget day, budget team-a, policy.max_mean_cost_usd, limits.max_prompt_chars"),
-        ({"budgets": [DAY]}, "budget team-a, policy.max_mean_cost_usd, limits.max_prompt_chars"),
+        ({}, "budget year, budget team-a, policy.max_mean_cost_usd, limits.max_prompt_chars"),
+        ({"budgets": [YEAR]}, "budget team-a, policy.max_mean_cost_usd, limits.max_prompt_chars"),
         ({"policy": {"max_mean_cost_usd": 0.5}, "budgets": []}, "limits.max_prompt_chars"),
     ],
 )
@@ -118,7 +121,7 @@ async def test_a_file_that_lost_its_end_takes_no_budget_and_no_limit_away(
     tmp_path: Path, changes: dict[str, Any], named: str
 ) -> None:
     full = {
-        "budgets": [DAY, {**DAY, "name": "team-a", "tenant": "a"}],
+        "budgets": [YEAR, {**YEAR, "name": "team-a", "tenant": "a"}],
         "policy": {"max_mean_cost_usd": 0.25},
         "limits": {"max_prompt_chars": 5000},
     }
@@ -129,7 +132,7 @@ async def test_a_file_that_lost_its_end_takes_no_budget_and_no_limit_away(
         (line,) = [one for one in logs if one["event"] == "reload"]
         assert line["detail"].startswith(f"this would remove {named}; if that is meant, run")
         budgets = await running.stub.GetBudget(budget_pb2.GetBudgetRequest())
-        assert [one.name for one in budgets.budgets] == ["day", "team-a"]
+        assert [one.name for one in budgets.budgets] == ["year", "team-a"]
         async with asyncio.timeout(HANG_S):
             confirmed = running.service.reloader.start(lambda: wanted, confirmed=True)
             assert await confirmed == "switched"
@@ -139,7 +142,7 @@ async def test_a_file_that_lost_its_end_takes_no_budget_and_no_limit_away(
 
 
 async def test_what_is_said_in_so_many_words_is_no_removal(tmp_path: Path) -> None:
-    full = {"budgets": [DAY], "policy": {"unsure": {"ood_above": 0.5, "choose": "large"}}}
+    full = {"budgets": [YEAR], "policy": {"unsure": {"ood_above": 0.5, "choose": "large"}}}
     async with serving(table_settings(tmp_path, **full)) as running:
         wanted = table_settings(tmp_path, budgets=[], policy={"unsure": None})
         assert await reload(running, wanted) == "switched"
@@ -183,7 +186,7 @@ async def test_a_stream_goes_on_across_a_reload(tmp_path: Path) -> None:
 
 
 async def test_money_and_open_decisions_survive(tmp_path: Path) -> None:
-    async with serving(tiny_settings(tmp_path, budgets=[DAY])) as running:
+    async with serving(tiny_settings(tmp_path, budgets=[YEAR])) as running:
 
         async def state() -> Any:
             reply = await running.stub.GetBudget(budget_pb2.GetBudgetRequest())
@@ -197,18 +200,18 @@ async def test_money_and_open_decisions_survive(tmp_path: Path) -> None:
         first = await running.route("easy")
         before = await state()
         price_small(tmp_path, 0.1)
-        assert await reload(running, tiny_settings(tmp_path, budgets=[DAY])) == "switched"
+        assert await reload(running, tiny_settings(tmp_path, budgets=[YEAR])) == "switched"
         assert (await state()).reserved_usd == before.reserved_usd > 0
-        less = {**DAY, "usd": 0.5}
+        less = {**YEAR, "usd": 0.5}
         assert await reload(running, tiny_settings(tmp_path, budgets=[less])) == "switched"
         after = await state()
         assert (after.limit_usd, after.reserved_usd) == (0.5, before.reserved_usd)
         assert await settle(first.decision_id)
         assert not await settle(first.decision_id)
         assert (await state()).settled_usd == 0.005
-        spent = {**DAY, "usd": 0.004}
+        spent = {**YEAR, "usd": 0.004}
         assert await reload(running, tiny_settings(tmp_path, budgets=[spent])) == "switched"
-        with pytest.raises(grpc.aio.AioRpcError, match="day"):
+        with pytest.raises(grpc.aio.AioRpcError, match="year"):
             await running.route("easy")
         assert await reload(running, tiny_settings(tmp_path, budgets=[])) == "switched"
         assert not (await running.stub.GetBudget(budget_pb2.GetBudgetRequest())).budgets
@@ -228,7 +231,7 @@ async def test_shadow_counts_go_on(tmp_path: Path) -> None:
 
 
 async def test_no_request_fails_while_every_moment_brings_a_reload(tmp_path: Path) -> None:
-    settings = tiny_settings(tmp_path, budgets=[DAY | {"usd": 1000}])
+    settings = tiny_settings(tmp_path, budgets=[YEAR | {"usd": 1000}])
     async with serving(settings) as running:
         stop = asyncio.Event()
         answered = 0
@@ -246,7 +249,7 @@ async def test_no_request_fails_while_every_moment_brings_a_reload(tmp_path: Pat
                 callers.create_task(load())
             for turn in range(12):
                 price_small(tmp_path, 0.1 + 0.01 * turn)
-                limit = tiny_settings(tmp_path, budgets=[DAY | {"usd": 1000 + turn % 3}])
+                limit = tiny_settings(tmp_path, budgets=[YEAR | {"usd": 1000 + turn % 3}])
                 assert await reload(running, limit) == "switched"
             stop.set()
         assert answered > 0
@@ -256,7 +259,7 @@ async def test_no_request_fails_while_every_moment_brings_a_reload(tmp_path: Pat
 
 
 async def test_nothing_is_left_of_an_engine_that_was_replaced(tmp_path: Path) -> None:
-    settings = tiny_settings(tmp_path, budgets=[DAY])
+    settings = tiny_settings(tmp_path, budgets=[YEAR])
     async with serving(settings) as running:
         await running.route("easy")
         old = weakref.ref(running.service.engine)

@@ -16,6 +16,7 @@ from routoo.server.service import Service
 from routoo.v1 import info_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.artifacts.tiny_artifact import MODELS, change_manifest
+from support.peers.ports import free_port
 from support.processes.process import (
     ENVIRONMENT,
     ROUTOO,
@@ -188,8 +189,7 @@ async def test_a_misspelt_environment_variable_stops_the_start(
 
 
 def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return "127.0.0.1:{1}".format(*found.getsockname())
+    return f"127.0.0.1:{free_port()}"
 
 
 async def test_a_port_that_is_in_use_leaves_nothing_behind(tmp_path: Path, taken: str) -> None:

@@ -23,7 +23,7 @@ from routoo.predictor.ngrams import BODY, Vocabulary
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.pool import load_pool
 from routoo_export.artifact.triton_repository import TritonConfig, config_message, read_signature
-from support.tiny_service import Running, serving
+from support.tiny_service import PATIENT, Running, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -158,7 +158,13 @@ def artifact() -> Artifact:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shipped(artifact: Artifact) -> AsyncIterator[Running]:
     settings = load_settings(
-        None, {"listen": "127.0.0.1:0", "http": {"listen": ""}, "metrics": {"enabled": False}}
+        None,
+        {
+            "listen": "127.0.0.1:0",
+            "http": {"listen": ""},
+            "metrics": {"enabled": False},
+            "overload": PATIENT,
+        },
     )
     async with serving(settings) as running:
         yield running

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,8 @@ FIGURES = (
     "truncated",
 )
 EXTRA = {**LARGE, "name": "extra"}
+# Tests wait as long for a server that does not answer; a request has to reach it in that time.
+SOON_MS = 5000
 PROMPTS = ["easy", "hard", "easy hard", "long " * 20, *["hard"] * 30]
 
 
@@ -80,21 +82,30 @@ def mood(triton: Triton) -> Iterator[Path]:
 def held(triton: Triton, mood: Path) -> Iterator[dict[str, Future[str]]]:
     """Yields the messages of the server in the mood "held": "held", and then "cancelled"."""
     fifos = {name: triton.artifact / name for name in ("held", "cancelled")}
-    for fifo in fifos.values():
+    ends = {}
+    for name, fifo in fifos.items():
+        fifo.unlink(missing_ok=True)
         os.mkfifo(fifo)
+        # Open for both, so that a second message blocks the server no more than the first one.
+        ends[name] = os.open(fifo, os.O_RDWR)
+
+    def read(name: str) -> str:
+        return os.read(ends[name], len(name)).decode()
+
     with ThreadPoolExecutor(2) as executor:
-        yield {name: executor.submit(fifo.read_text) for name, fifo in fifos.items()}
-        for fifo in fifos.values():
-            # Ends a reader that still waits; it reads an empty text.
-            with suppress(OSError):
-                os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
-            fifo.unlink()
+        yield {name: executor.submit(read, name) for name in ends}
+        mood.unlink(missing_ok=True)
+        for name, end in ends.items():
+            os.write(end, b"\n")  # ends a reader that still waits
+            fifos[name].unlink()
+    for end in ends.values():
+        os.close(end)
 
 
 def section(triton: Triton, **changes: Any) -> dict[str, Any]:
     """Returns the section ``predictor`` for the server; ``changes`` apply to ``triton``."""
     # A long timeout, as a shared machine may stall; these tests are not about slow servers.
-    server = {"url": triton.url, "timeout_ms": 20_000, **changes}
+    server = {"url": triton.url, "timeout_ms": 60_000, **changes}
     return {"backend": "triton", "artifact": triton.artifact, "triton": server}
 
 
@@ -144,7 +155,7 @@ def test_the_shipped_predictor_runs_on_it(tmp_path: Path) -> None:
     copy = ("--copy", str(tmp_path / "copy"))
     with real_triton(repository, *copy, log=tmp_path / "triton.log") as running:
         settings = PredictorSettings.model_validate(
-            {"backend": "triton", "triton": {"url": running.url, "timeout_ms": 20_000}}
+            {"backend": "triton", "triton": {"url": running.url, "timeout_ms": 60_000}}
         )
         models = load_pool().predictor_names
         built = Predictors(settings, load_artifact(shipped_artifact()), Watch(), models=models)
@@ -307,7 +318,7 @@ def test_nonsense_from_the_server_is_answered_in_process(
 def test_what_is_slow_is_given_up_and_answered_in_process(
     triton: Triton, held: dict[str, Future[str]]
 ) -> None:
-    settings = PredictorSettings.model_validate(section(triton, timeout_ms=500, failures=9))
+    settings = PredictorSettings.model_validate(section(triton, timeout_ms=SOON_MS, failures=9))
     built = Predictors(settings, load_artifact(triton.artifact), Watch())
     try:
         built.chain.line.remote.verify(built.chain.line.sample, patience_s=60.0)  # type: ignore[union-attr]
@@ -363,7 +374,9 @@ def test_callers_in_a_hurry_do_not_open_the_circuit_at_once(
     try:
         built.chain.warm_up()
         mood.write_text("held")
-        prediction = built.chain.predict(["hard"], BatchWait(deadline_s=monotonic() + 1.0))
+        prediction = built.chain.predict(
+            ["hard"], BatchWait(deadline_s=monotonic() + 2e-3 * SOON_MS)
+        )
         assert (prediction.version, prediction.degraded) == ("tiny-1", True)
         assert held["cancelled"].result(HANG_S) == "cancelled"
         assert not built.chain.degraded

@@ -97,9 +97,8 @@ async def test_what_an_entry_of_the_log_teaches(
 async def test_a_processor_that_reads_replies_measures_them(tmp_path: Path) -> None:
     # What has been learned of it may make another model the better choice.
     large = {"x-routoo-allowed-models": "large"}
-    patient = {"max_wait_ms": 60_000.0, "overloaded_wait_ms": 60_000.0}
     corrections = {"interval_s": INTERVAL_S}
-    async with with_settings(tmp_path, corrections=corrections, overload=patient) as running:
+    async with with_settings(tmp_path, corrections=corrections) as running:
         for status in (200, 504, 500):
             async with stream(running.channel) as one:
                 answer = await one.routed(chat_body("hard"), large)

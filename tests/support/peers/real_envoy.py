@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from support.peers.ports import free_port
 from support.watched import HANG_S
 
 if TYPE_CHECKING:
@@ -20,13 +20,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ROOT / "deploy" / "envoy" / "envoy.yaml"
 ENVOY = str(Path(sys.executable).with_name("envoy"))
-
-
-def free_port() -> int:
-    """Returns a port of this machine that is free at the moment."""
-    with closing(socket.socket()) as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def envoy_config(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from routoo_export.artifact.triton_repository import TritonConfig, write_config
 from support.artifacts.tiny_artifact import change_manifest, write_tiny_artifact
 from support.artifacts.tiny_table_artifact import write_tiny_table_artifact
+from support.peers.ports import free_port
 from support.processes.tools import missing
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = ROOT / ".triton"
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,9 @@ def real_triton(repository: Path, *arguments: str, log: Path | None = None) -> I
     if not ENVIRONMENT.exists():
         missing("no Triton server in .triton; `make test` installs it")
     command = [sys.executable, str(ROOT / "deploy" / "triton" / "local.py")]
+    # The server takes seconds to start, in which others would get ports that the system gives.
+    for name in ("grpc", "http", "metrics"):
+        command += [f"--{name}-port", str(free_port())]
     log = log or repository.parent / f"{repository.name}.log"
     with subprocess.Popen(
         [*command, "--repository", str(repository), "--log", str(log), *arguments],

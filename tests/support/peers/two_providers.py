@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from routoo.config.settings import Settings
 
 CHAT = "/v1/chat/completions"
-# Large enough that no price follows from it.
-BUDGET = {"name": "all", "usd": 1e6, "per": "1h"}
+# Large enough that no price follows from it, and its period does not end during a test.
+BUDGET = {"name": "all", "usd": 1e6, "per": "30d"}
+# Tests wait as long for a provider that does not answer; one that does must be faster.
+FIRST_BYTE_S = 5.0
 STREAMED = chat_body("hard", stream=True, stream_options={"include_usage": True})
 USD = {
     name: INPUT_TOKENS * read * 1e-6 + OUTPUT_TOKENS * written * 1e-6
@@ -76,7 +78,7 @@ class Site:
 async def site_of(
     folder: Path, *, models: tuple[dict[str, Any], ...] = (), down: bool = False, **sections: Any
 ) -> AsyncIterator[Site]:
-    settings = {"enabled": True, "first_byte_s": 1.0, **sections.pop("processor", {})}
+    settings = {"enabled": True, "first_byte_s": FIRST_BYTE_S, **sections.pop("processor", {})}
     specs = {"models": list(models or (SMALL, MEDIUM, LARGE))}
     (folder / "pool.yaml").write_text(yaml.safe_dump(specs), encoding="utf-8")
     async with AsyncExitStack() as all_of_it:
