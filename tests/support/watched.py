@@ -11,7 +11,7 @@ from routoo.predictor.base import LonePredictor
 from routoo.predictor.encoding import checked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from routoo.engine.engine import Engine
     from routoo.predictor.base import Prediction, Predictor, Wait
@@ -139,6 +139,29 @@ def watch_answered(service: Service) -> Tally:
 
     calls.answered = watched
     return tally
+
+
+async def give_up_in_time(seen: Tally, send: Callable[[float], Awaitable[object]]) -> None:
+    """Makes calls whose time is soon up, until one of them has come to where it is noted in time.
+
+    A machine that stands still for a moment lets the time of a call pass before it is even sent.
+
+    Args:
+        seen: grows when a call has come.
+        send: makes a call of so many seconds, and returns when its time is up.
+    """
+    before, timeout_s = len(seen.items), 0.05
+    while len(seen.items) == before:
+        await send(timeout_s)
+        timeout_s *= 2
+
+
+async def in_progress(service: Service, calls: int) -> None:
+    """Waits until no more than so many unary calls are in progress."""
+    async with asyncio.timeout(HANG_S):
+        # Nothing tells when one of several has ended.
+        while service._calls._active > calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 def first_row_only(prediction: Prediction) -> Prediction:

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from routoo.v1 import info_pb2, route_pb2
 from support.tiny_pool import SPECS, tiny_pool
 from support.tiny_service import Running, refusal, serving, tiny_settings
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -320,7 +321,7 @@ async def test_health_of_an_unknown_service_is_not_found(tiny: Running) -> None:
 
 async def scrape(running: Running) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     def read() -> str:
-        with urlopen(f"http://{running.service.metrics_address}/metrics", timeout=30) as page:
+        with urlopen(f"http://{running.service.metrics_address}/metrics", timeout=HANG_S) as page:
             return str(page.read().decode())
 
     return {

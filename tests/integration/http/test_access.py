@@ -167,7 +167,9 @@ async def test_a_renewed_certificate_is_taken_for_new_connections(
         second.serve()
         with pytest.raises(httpx.TransportError):
             await asked(front, trusting(first))
-        async with httpx.AsyncClient(verify=trusting(second), trust_env=False) as client:
+        async with httpx.AsyncClient(
+            verify=trusting(second), timeout=HANG_S, trust_env=False
+        ) as client:
             reply = await client.post(
                 f"https://{front.address}/v1/route",
                 json={"prompt": "easy"},

@@ -6,7 +6,6 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from support.peers.proxied import proxied
@@ -41,7 +40,7 @@ async def talk(one: Proxied, request: bytes, *, half: bool = False) -> bytes:
 async def test_where_no_provider_takes_a_form_the_remedy_is_one_that_does(
     tmp_path: Path, path: str
 ) -> None:
-    async with proxied(tmp_path, entries={}) as one, httpx.AsyncClient(base_url=one.url) as client:
+    async with proxied(tmp_path, entries={}) as one, one.http() as client:
         refused = await client.post(path, content=CHAT)
     assert refused.status_code == 400
     # OpenRouter takes either form.
@@ -121,7 +120,7 @@ async def test_a_large_body_is_counted_until_the_reply_begins(tmp_path: Path) ->
         entries = {"large": {"base_url": f"http://127.0.0.1:{provider.port}/v1"}}
         async with (
             proxied(tmp_path, entries=entries) as one,
-            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+            one.http() as client,
         ):
             in_flight = one.running.service._calls.in_flight
             body = json.loads(CHAT)
@@ -166,7 +165,7 @@ async def test_odd_bodies_are_routed(tmp_path: Path, what: str, api: str, body: 
         body = b'{"tools":[%s],%s' % (tool.encode(), CHAT[1:])
     data = body if isinstance(body, bytes) else json.dumps({"model": "auto", **body}).encode()
     path = {"chat": "/v1/chat/completions"}.get(api, f"/v1/{api}")
-    async with proxied(tmp_path) as one, httpx.AsyncClient(base_url=one.url) as client:
+    async with proxied(tmp_path) as one, one.http() as client:
         reply = await client.post(path, content=data)
         assert reply.status_code == 200, (what, reply.text)
         sent = one.upstream.last.body
@@ -176,7 +175,7 @@ async def test_odd_bodies_are_routed(tmp_path: Path, what: str, api: str, body: 
 
 
 async def test_secrets_are_in_no_reply_and_no_log(tmp_path: Path) -> None:
-    async with proxied(tmp_path) as one, httpx.AsyncClient(base_url=one.url) as client:
+    async with proxied(tmp_path) as one, one.http() as client:
         one.upstream.status = 401
         shown = await client.post("/v1/chat/completions", content=CHAT)
         told = f"{shown.text}{dict(shown.headers)}{one.running.logs}"
@@ -189,7 +188,7 @@ async def test_a_header_that_is_none_does_not_cost_the_reply(tmp_path: Path) -> 
         entries = {"large": {"base_url": f"http://127.0.0.1:{provider.port}/v1"}}
         async with (
             proxied(tmp_path, entries=entries) as one,
-            httpx.AsyncClient(base_url=one.url) as client,
+            one.http() as client,
         ):
             answered = await client.post("/v1/chat/completions", content=CHAT)
             assert (answered.status_code, answered.content) == (200, b"{}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 import yaml
 
@@ -130,7 +129,7 @@ async def booked(
         entries = {"large": {"base_url": f"http://127.0.0.1:{provider.port}/v1"}}
         async with (
             proxied(folder, entries=entries, budgets=[BUDGET]) as one,
-            httpx.AsyncClient(base_url=one.url) as client,
+            one.http() as client,
         ):
             answered = await client.post(path, json={**body, "stream": streams})
             assert answered.content == reply

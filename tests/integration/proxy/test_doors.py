@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import anthropic
 import brotli
-import httpx
 import openai
 import pytest
 import yaml
@@ -18,6 +17,8 @@ from support.peers.proxied import KEY, proxied
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import httpx
 
     from support.peers.proxied import Proxied
 
@@ -48,7 +49,7 @@ CASCADE = {
 async def post(one: Proxied, path: str, body: Any, **headers: str) -> httpx.Response:
     """Posts JSON, or bytes, as a plain client does."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with httpx.AsyncClient(base_url=one.url, trust_env=False) as client:
+    async with one.http() as client:
         if isinstance(body, bytes):
             return await client.post(path, content=body, headers=named)
         return await client.post(path, json=body, headers=named)
@@ -277,7 +278,7 @@ async def test_a_body_in_no_known_coding_is_refused(
 
 
 async def test_other_methods_and_upgrades_are_refused(tmp_path: Path) -> None:
-    async with proxied(tmp_path) as one, httpx.AsyncClient(base_url=one.url) as client:
+    async with proxied(tmp_path) as one, one.http() as client:
         shown = await client.get("/v1/chat/completions")
         assert (shown.status_code, shown.headers["allow"]) == (405, "POST")
         assert (await client.head("/v1/models")).status_code == 200

@@ -6,8 +6,6 @@ import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from routoo.v1 import info_pb2
 from support.peers.proxied import proxied
 from support.peers.raw_upstream import raw_upstream, silent
@@ -46,7 +44,7 @@ async def learned(one: Proxied, reports: int) -> info_pb2.LearnedTimes:
 async def test_the_first_piece_of_a_stream_is_timed(tmp_path: Path) -> None:
     async with (
         proxied(tmp_path, entries={"large": {}}, corrections=LEARNS) as one,
-        httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+        one.http() as client,
     ):
         one.upstream.hold.clear()
         began_s = perf_counter()
@@ -67,7 +65,7 @@ async def test_a_time_out_teaches_that_the_model_is_slow(tmp_path: Path) -> None
         waits = {"base_url": f"http://127.0.0.1:{provider.port}/v1", "first_byte_timeout_s": 0.05}
         async with (
             proxied(tmp_path, entries={"large": waits}, corrections=LEARNS) as one,
-            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+            one.http() as client,
         ):
             assert (await client.post(PATH, json=CHAT)).status_code == 504
             assert (await learned(one, 1)).first_token_reports == 0

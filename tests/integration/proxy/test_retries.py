@@ -27,7 +27,7 @@ ERROR = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: 2\r\n
 
 async def chosen_model(folder: Path) -> str:
     """Returns the model that is chosen for the request."""
-    async with proxied(folder) as one, httpx.AsyncClient(base_url=one.url) as client:
+    async with proxied(folder) as one, one.http() as client:
         reply = await client.post(PATH, json=CHAT)
         return reply.headers["x-routoo-model"]
 
@@ -48,7 +48,7 @@ async def test_the_fallback_answers_and_is_booked(tmp_path: Path, failure: str) 
         entries = {model: fails, "*": {}}
         async with (
             proxied(tmp_path, entries=entries, budgets=[BUDGET]) as one,
-            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+            one.http() as client,
         ):
             answered = await client.post(PATH, json=CHAT)
             assert answered.status_code == 200
@@ -64,7 +64,7 @@ async def test_the_fallback_answers_and_is_booked(tmp_path: Path, failure: str) 
 
 
 async def test_the_callers_own_fault_is_not_tried_again(tmp_path: Path) -> None:
-    async with proxied(tmp_path) as one, httpx.AsyncClient(base_url=one.url) as client:
+    async with proxied(tmp_path) as one, one.http() as client:
         one.upstream.status = 400
         assert (await client.post(PATH, json=CHAT)).status_code == 400
         assert len(one.upstream.received) == 1
@@ -72,7 +72,7 @@ async def test_the_callers_own_fault_is_not_tried_again(tmp_path: Path) -> None:
 
 
 async def test_the_last_failure_reaches_the_caller(tmp_path: Path) -> None:
-    async with proxied(tmp_path) as one, httpx.AsyncClient(base_url=one.url) as client:
+    async with proxied(tmp_path) as one, one.http() as client:
         one.upstream.status = 503
         answered = await client.post(PATH, json=CHAT)
         assert answered.status_code == 503
@@ -83,7 +83,7 @@ async def test_the_last_failure_reaches_the_caller(tmp_path: Path) -> None:
 
 
 async def test_a_named_model_has_no_fallback(tmp_path: Path) -> None:
-    async with proxied(tmp_path) as one, httpx.AsyncClient(base_url=one.url) as client:
+    async with proxied(tmp_path) as one, one.http() as client:
         one.upstream.status = 503
         assert (await client.post(PATH, json={**CHAT, "model": "large"})).status_code == 503
         assert [each.json["model"] for each in one.upstream.received] == ["large"]
@@ -96,7 +96,7 @@ async def test_nothing_is_tried_again_once_the_reply_has_begun(tmp_path: Path) -
         entries = {model: entry(tmp_path, broken.port), "*": {}}
         async with (
             proxied(tmp_path, entries=entries) as one,
-            httpx.AsyncClient(base_url=one.url) as client,
+            one.http() as client,
         ):
             with pytest.raises(httpx.RemoteProtocolError):
                 await client.post(PATH, json={**CHAT, "stream": True})
@@ -110,7 +110,7 @@ async def test_providers_that_fail_are_left_out(tmp_path: Path) -> None:
         entries = {model: {"base_url": f"http://127.0.0.1:{broken.port}/v1"}, "*": {}}
         async with (
             proxied(tmp_path, entries=entries) as one,
-            httpx.AsyncClient(base_url=one.url) as client,
+            one.http() as client,
         ):
             for _ in range(5):
                 answered = await client.post(PATH, json=CHAT)
@@ -128,7 +128,7 @@ async def test_a_provider_that_refuses_the_services_key_is_not_passed_on(tmp_pat
         for entries, status in (({model: fails, "*": {}}, 200), ({model: fails}, 502)):
             async with (
                 proxied(tmp_path, entries=entries) as one,
-                httpx.AsyncClient(base_url=one.url) as client,
+                one.http() as client,
             ):
                 answered = await client.post(PATH, json=CHAT)
                 assert answered.status_code == status
@@ -141,7 +141,7 @@ async def test_a_callers_own_key_or_limit_leaves_nobody_out(tmp_path: Path, stat
     own = {"forward_authorization": True, "api_key_file": None}
     async with (
         proxied(tmp_path, entries={"large": own}) as one,
-        httpx.AsyncClient(base_url=one.url, headers={"authorization": "Bearer mine"}) as client,
+        one.http(headers={"authorization": "Bearer mine"}) as client,
     ):
         one.upstream.status = status
         for _ in range(8):
@@ -168,7 +168,7 @@ async def test_more_requests_than_connections_wait_for_one(tmp_path: Path) -> No
         }
         async with (
             proxied(tmp_path, entries={"large": narrow}, budgets=[BUDGET]) as one,
-            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+            one.http() as client,
         ):
             both = [asyncio.create_task(client.post(PATH, json=CHAT)) for _ in range(2)]
             await provider.came.wait()
@@ -189,7 +189,7 @@ async def test_a_fallback_is_booked_at_its_own_arm(tmp_path: Path) -> None:
             proxied(
                 tmp_path, entries=entries, budgets=[BUDGET], policy={"name": "cheapest"}
             ) as one,
-            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+            one.http() as client,
         ):
             asked = {"x-routoo-allowed-models": "medium@low,large@at-once"}
             answered = await client.post(PATH, json=CHAT, headers=asked)

@@ -46,7 +46,7 @@ async def settled_usd(one: Proxied) -> float:
 
 
 async def test_a_stream_passes_as_it_comes(tmp_path: Path) -> None:
-    async with proxied(tmp_path) as one, httpx.AsyncClient(base_url=one.url) as client:
+    async with proxied(tmp_path) as one, one.http() as client:
         one.upstream.hold.clear()
         one.upstream.piece_bytes = 7
         body = {**STREAM, "stream_options": {"include_usage": True}}
@@ -63,7 +63,7 @@ async def test_a_stream_passes_as_it_comes(tmp_path: Path) -> None:
 
 
 async def _direct(port: int, body: Any) -> bytes:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=HANG_S, trust_env=False) as client:
         reply = await client.post(f"http://127.0.0.1:{port}{PATH}", json=body)
         return reply.content
 
@@ -78,7 +78,7 @@ async def test_a_caller_that_leaves_ends_the_upstream_and_pays_what_flowed(tmp_p
         entries = {"large": {"base_url": f"http://127.0.0.1:{provider.port}/v1"}}
         async with proxied(tmp_path, entries=entries, budgets=[BUDGET]) as one:
             async with (
-                httpx.AsyncClient(base_url=one.url) as client,
+                one.http() as client,
                 client.stream("POST", PATH, json=STREAM) as reply,
             ):
                 async for _ in reply.aiter_raw():
@@ -93,7 +93,7 @@ async def test_a_caller_that_leaves_while_the_model_thinks_is_booked(tmp_path: P
     async with raw_upstream(silent) as provider, asyncio.timeout(HANG_S):
         entries = {"large": {"base_url": f"http://127.0.0.1:{provider.port}/v1"}}
         async with proxied(tmp_path, entries=entries, budgets=[BUDGET]) as one:
-            async with httpx.AsyncClient(base_url=one.url) as client:
+            async with one.http() as client:
                 asking = asyncio.create_task(client.post(PATH, json=CHAT, timeout=HANG_S))
                 await provider.came.wait()
                 asking.cancel()
@@ -117,7 +117,7 @@ async def test_a_reply_that_breaks_off_breaks_off_for_the_caller(
         entries = {"large": {"base_url": f"http://127.0.0.1:{provider.port}/v1"}}
         async with (
             proxied(tmp_path, entries=entries, budgets=[BUDGET]) as one,
-            httpx.AsyncClient(base_url=one.url) as client,
+            one.http() as client,
             client.stream("POST", PATH, json=STREAM) as reply,
         ):
             pieces = reply.aiter_raw()
@@ -130,7 +130,7 @@ async def test_a_reply_that_breaks_off_breaks_off_for_the_caller(
 
 
 async def test_a_reply_in_gzip_is_read_and_passes_untouched(tmp_path: Path) -> None:
-    async with proxied(tmp_path) as one, httpx.AsyncClient(base_url=one.url) as client:
+    async with proxied(tmp_path) as one, one.http() as client:
         one.upstream.compressed = True
         async with client.stream("POST", PATH, json=CHAT) as reply:
             assert reply.headers["content-encoding"] == "gzip"
@@ -155,7 +155,7 @@ async def test_a_provider_that_answers_nonsense_is_told_as_such(
         entries = {"large": {"base_url": f"http://127.0.0.1:{provider.port}/v1"}}
         async with (
             proxied(tmp_path, entries=entries, budgets=[BUDGET]) as one,
-            httpx.AsyncClient(base_url=one.url) as client,
+            one.http() as client,
         ):
             answered = await client.post(PATH, json=CHAT)
             assert answered.status_code == status
@@ -170,7 +170,7 @@ async def test_nobody_waits_for_ever(tmp_path: Path) -> None:
         waits = {"base_url": f"http://127.0.0.1:{provider.port}/v1", "first_byte_timeout_s": 0.05}
         async with (
             proxied(tmp_path, entries={"large": waits}, budgets=[BUDGET]) as one,
-            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+            one.http() as client,
         ):
             answered = await client.post(PATH, json=CHAT)
             assert answered.status_code == 504
@@ -192,7 +192,7 @@ async def test_a_stream_that_stands_still_ends(tmp_path: Path) -> None:
         still = {"base_url": f"http://127.0.0.1:{provider.port}/v1", "idle_timeout_s": 0.05}
         async with (
             proxied(tmp_path, entries={"large": still}, budgets=[BUDGET]) as one,
-            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+            one.http() as client,
         ):
             async with client.stream("POST", PATH, json=STREAM) as reply:
                 pieces = reply.aiter_raw()
@@ -207,7 +207,7 @@ async def test_nobody_there_costs_nothing(tmp_path: Path) -> None:
     entries = {"large": {"base_url": "http://127.0.0.1:9/v1"}}
     async with (
         proxied(tmp_path, entries=entries, budgets=[BUDGET]) as one,
-        httpx.AsyncClient(base_url=one.url) as client,
+        one.http() as client,
     ):
         answered = await client.post(PATH, json=CHAT)
         assert answered.status_code == 502
@@ -217,7 +217,7 @@ async def test_nobody_there_costs_nothing(tmp_path: Path) -> None:
 async def test_an_error_of_the_provider_passes_and_costs_nothing(tmp_path: Path) -> None:
     async with (
         proxied(tmp_path, budgets=[BUDGET]) as one,
-        httpx.AsyncClient(base_url=one.url) as client,
+        one.http() as client,
     ):
         one.upstream.status = 429
         one.upstream.headers = "retry-after: 7\r\nx-routoo-model: forged\r\nset-cookie: a=b\r\n"
@@ -243,7 +243,7 @@ async def test_a_service_that_stops_tells_whoever_still_waits(
         entries = {"large": {"base_url": f"http://127.0.0.1:{provider.port}/v1"}}
         async with (
             proxied(tmp_path, entries=entries, budgets=[BUDGET], shutdown_grace_s=0.2) as one,
-            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+            one.http() as client,
         ):
             request = client.build_request("POST", PATH, json=STREAM)
             asking = asyncio.create_task(client.send(request, stream=True))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 import trustme
 
@@ -41,7 +40,7 @@ async def test_a_provider_is_asked_over_tls(tmp_path: Path, name: str, takes: st
         provider_url = {"base_url": f"https://127.0.0.1:{provider.port}/v1"}
         async with (
             proxied(tmp_path, provider=provider_url | more) as one,
-            httpx.AsyncClient(base_url=one.url) as client,
+            one.http() as client,
         ):
             answered = await client.post(PATH, json=CHAT)
         assert answered.json()["choices"][0]["message"]["content"] == TEXT
@@ -63,7 +62,7 @@ async def test_a_provider_with_a_wrong_certificate_gets_no_key(
         provider_url = {"base_url": f"https://127.0.0.1:{provider.port}/v1"}
         async with (
             proxied(tmp_path, provider=provider_url | more) as one,
-            httpx.AsyncClient(base_url=one.url) as client,
+            one.http() as client,
         ):
             answered = await client.post(PATH, json=CHAT)
             failed = (await one.replies())["failed"]

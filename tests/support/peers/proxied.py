@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anthropic
+import httpx
 import openai
 
 from support.peers.llm_upstream import Upstream, upstream
@@ -41,6 +42,10 @@ class Proxied:
     def url(self) -> str:
         """The address of the HTTP front."""
         return f"http://{self.running.service.http_address}"
+
+    def http(self, **more: Any) -> httpx.AsyncClient:
+        """Makes a plain client, which waits for as long as only a service that hangs takes."""
+        return httpx.AsyncClient(base_url=self.url, timeout=HANG_S, trust_env=False, **more)
 
     def openai(self, **more: Any) -> openai.AsyncOpenAI:
         """Makes a client of OpenAI's SDK, which does not retry by itself."""
