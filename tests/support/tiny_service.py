@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,12 @@ from structlog.testing import capture_logs
 
 from routoo.config.loading import load_settings
 from routoo.server.service import Service
-from routoo.v1 import batch_pb2, route_pb2
+from routoo.v1 import batch_pb2, info_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.artifacts.tiny_table_artifact import write_tiny_table_artifact
 from support.tiny_pool import SPECS, write_tiny_pool
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 ROUTE = "/routoo.v1.RouterService/Route"
 MESSAGE_BYTES = 128 * 1024 * 1024
+_POLL_S = 0.01
 PATIENT = {"max_wait_ms": 3_600_000, "overloaded_wait_ms": 3_600_000}
 """Limits of overload that no machine reaches: on a busy one, many calls at once look like it."""
 
@@ -52,6 +55,18 @@ class Running:
             batch_of(prompts, **fields), timeout=120
         )
         return response
+
+    async def learned_times(self, model: str, reports: int = 0) -> info_pb2.LearnedTimes:
+        """Returns what is known of a model's times when so many reports have been learned."""
+        async with asyncio.timeout(HANG_S):
+            while True:
+                listed = await self.stub.ListModels(info_pb2.ListModelsRequest())
+                found: info_pb2.LearnedTimes = next(
+                    one.learned_times for one in listed.models if one.name == model
+                )
+                if found.reports >= reports:
+                    return found
+                await asyncio.sleep(_POLL_S)
 
 
 def batch_of(prompts: list[str], **fields: Any) -> batch_pb2.RouteBatchRequest:
