@@ -114,36 +114,19 @@ def log_page(told: Told) -> str:
 
 async def _ask(folder: Path) -> Told:
     from routoo.v1 import batch_pb2, outcome_pb2, route_pb2  # noqa: PLC0415 - after the path
-    from support.peers.otlp_collector import otlp_collector  # noqa: PLC0415
-    from support.tiny_service import serving, tiny_settings  # noqa: PLC0415
+    from support.tiny_service import serving_all  # noqa: PLC0415
 
-    with otlp_collector() as collector:
-        settings = tiny_settings(
-            folder,
-            http={"listen": "127.0.0.1:0"},
-            budgets=[{"name": "all", "usd": 1.0, "per": "1h"}],
-            decision_log={"path": folder / "log"},
-            tracing={"enabled": True, "endpoint": collector.endpoint},
-            processor={"enabled": True},
-            policy={"shadow": "best"},
+    async with serving_all(folder, http={"listen": "127.0.0.1:0"}) as running:
+        await running.stub.RouteBatch(
+            batch_pb2.RouteBatchRequest(
+                requests=[route_pb2.RouteRequest(prompt="easy")], budget_usd=0.5
+            )
         )
-        async with serving(settings) as running:
-            reply = await running.route("hard")
-            await running.stub.ReportOutcome(
-                outcome_pb2.ReportOutcomeRequest(
-                    decision_id=reply.decision_id, score=1.0, cost_usd=0.1, latency_ms=1.0
-                )
-            )
-            await running.stub.RouteBatch(
-                batch_pb2.RouteBatchRequest(
-                    requests=[route_pb2.RouteRequest(prompt="easy")], budget_usd=0.5
-                )
-            )
-            reply = await running.route("hard")
-            await running.stub.Escalate(outcome_pb2.EscalateRequest(decision_id=reply.decision_id))
-            metrics = dict(_written()) | _collected(running.service.metrics.registry)
-            async with httpx.AsyncClient(trust_env=False) as client:
-                described = await client.get(f"http://{running.service.http_address}/openapi.json")
+        reply = await running.route("hard")
+        await running.stub.Escalate(outcome_pb2.EscalateRequest(decision_id=reply.decision_id))
+        metrics = dict(_written()) | _collected(running.service.metrics.registry)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            described = await client.get(f"http://{running.service.http_address}/openapi.json")
     lines = [orjson.loads(line) for line in (folder / "log").read_bytes().splitlines()]
     return Told(metrics, described.json(), lines)
 
