@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,13 @@ from structlog.testing import capture_logs
 
 from routoo.config.loading import load_settings
 from routoo.server.service import Service
-from routoo.v1 import batch_pb2, route_pb2
+from routoo.v1 import batch_pb2, info_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.artifacts.tiny_table_artifact import write_tiny_table_artifact
+from support.peers.otlp_collector import otlp_collector
 from support.tiny_pool import SPECS, write_tiny_pool
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 ROUTE = "/routoo.v1.RouterService/Route"
 MESSAGE_BYTES = 128 * 1024 * 1024
+_POLL_S = 0.01
 PATIENT = {"max_wait_ms": 3_600_000, "overloaded_wait_ms": 3_600_000}
 """Limits of overload that no machine reaches: on a busy one, many calls at once look like it."""
 
@@ -52,6 +56,18 @@ class Running:
             batch_of(prompts, **fields), timeout=240
         )
         return response
+
+    async def learned_times(self, model: str, reports: int = 0) -> info_pb2.LearnedTimes:
+        """Returns what is known of a model's times when so many reports have been learned."""
+        async with asyncio.timeout(HANG_S):
+            while True:
+                listed = await self.stub.ListModels(info_pb2.ListModelsRequest())
+                found: info_pb2.LearnedTimes = next(
+                    one.learned_times for one in listed.models if one.name == model
+                )
+                if found.reports >= reports:
+                    return found
+                await asyncio.sleep(_POLL_S)
 
 
 def batch_of(prompts: list[str], **fields: Any) -> batch_pb2.RouteBatchRequest:
@@ -103,6 +119,34 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
                 yield Running(service, channel, RouterServiceStub(channel), logs)
         finally:
             await service.stop()
+
+
+@asynccontextmanager
+async def serving_all(folder: Path, **sections: Any) -> AsyncIterator[Running]:
+    """Serves with everything on that has metrics, after a decision and a report of all figures.
+
+    Args:
+        folder: the files' folder; the decision log is its ``log``.
+        sections: replace other sections of the settings.
+    """
+    with otlp_collector() as collector:
+        settings = tiny_settings(
+            folder,
+            budgets=[{"name": "all", "usd": 1.0, "per": "1h"}],
+            decision_log={"path": folder / "log"},
+            tracing={"enabled": True, "endpoint": collector.endpoint},
+            processor={"enabled": True},
+            policy={"shadow": "best"},
+            **sections,
+        )
+        async with serving(settings) as running:
+            reply = await running.route("hard")
+            await running.stub.ReportOutcome(
+                outcome_pb2.ReportOutcomeRequest(
+                    decision_id=reply.decision_id, score=1.0, cost_usd=0.1, latency_ms=1.0
+                )
+            )
+            yield running
 
 
 @asynccontextmanager

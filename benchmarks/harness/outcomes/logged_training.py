@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.outcomes.logged_values import MODELS, SCORE_OF_LARGEST, SOFTNESS
+from harness.outcomes.logged_values import MODELS, SCORE_OF_LARGEST, SOFTNESS, of_columns
 from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo_export.outcomes.outcomes import read_outcomes
 from routoo_export.outcomes.splits import TEST_BUCKETS, in_buckets
@@ -83,15 +83,7 @@ def _read(path: Path) -> OwnPrompts:
     rows = [artifact.table.row_of(name) for name in everything.models]
     columns = [everything.models.index(name) for name in MODELS if name in everything.models]
     columns = columns or [at for at, row in enumerate(rows) if row is not None]
-    outcomes = replace(
-        everything,
-        models=tuple(everything.models[column] for column in columns),
-        scores=np.ascontiguousarray(everything.scores[:, columns]),
-        output_tokens=everything.output_tokens[:, columns],
-        cost_usd=everything.cost_usd[:, columns],
-        input_tokens=None,
-        latency_ms=None,
-    )
+    outcomes = of_columns(everything, columns)
     whole = np.isfinite(outcomes.scores + outcomes.cost_usd).all(axis=1)
     return OwnPrompts.read(outcomes.rows(whole), artifact)
 

@@ -17,10 +17,11 @@ from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.telemetry.decision_log.off_policy.grounds import ValueGrounds
 from routoo.telemetry.decision_log.off_policy.value import judge_policy
 from routoo_export.evaluation.own.judge import THIS, cross_validate
-from routoo_export.outcomes.outcomes import read_outcomes
+from routoo_export.outcomes.outcomes import Outcomes, read_outcomes
 from routoo_export.training.own.train import OwnPrompts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -58,12 +59,9 @@ class KnownWorld:
     predicted_costs_usd: Doubles
 
 
-def read_known_world(path: Path) -> KnownWorld:
-    """Reads a source, and predicts each fold by the others."""
-    everything = read_outcomes(path, name=path.stem, licence="for measuring")
-    columns = [everything.models.index(name) for name in MODELS if name in everything.models]
-    columns = columns or list(range(len(everything.models)))
-    outcomes = replace(
+def of_columns(everything: Outcomes, columns: Sequence[int]) -> Outcomes:
+    """Returns what a source tells of some of its models: scores, lengths and costs."""
+    return replace(
         everything,
         models=tuple(everything.models[column] for column in columns),
         scores=np.ascontiguousarray(everything.scores[:, columns]),
@@ -72,6 +70,14 @@ def read_known_world(path: Path) -> KnownWorld:
         input_tokens=None,
         latency_ms=None,
     )
+
+
+def read_known_world(path: Path) -> KnownWorld:
+    """Reads a source, and predicts each fold by the others."""
+    everything = read_outcomes(path, name=path.stem, licence="for measuring")
+    columns = [everything.models.index(name) for name in MODELS if name in everything.models]
+    columns = columns or list(range(len(everything.models)))
+    outcomes = of_columns(everything, columns)
     outcomes = outcomes.rows(np.isfinite(outcomes.scores + outcomes.cost_usd).all(axis=1))
     own = OwnPrompts.read(outcomes, load_artifact(find_artifact(None)))
     held = cross_validate(own)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).resolve().parents[3]
+_NAMES: Final = ("routoo_", "gen_ai_")
 _KINDS: Final = {"Counter": "counter", "Gauge": "gauge", "Histogram": "histogram"}
 _LOG_WORDS: Final = {
     "setup": "What many decisions have in common; first in each file.",
@@ -113,36 +114,19 @@ def log_page(told: Told) -> str:
 
 async def _ask(folder: Path) -> Told:
     from routoo.v1 import batch_pb2, outcome_pb2, route_pb2  # noqa: PLC0415 - after the path
-    from support.peers.otlp_collector import otlp_collector  # noqa: PLC0415
-    from support.tiny_service import serving, tiny_settings  # noqa: PLC0415
+    from support.tiny_service import serving_all  # noqa: PLC0415
 
-    with otlp_collector() as collector:
-        settings = tiny_settings(
-            folder,
-            http={"listen": "127.0.0.1:0"},
-            budgets=[{"name": "all", "usd": 1.0, "per": "1h"}],
-            decision_log={"path": folder / "log"},
-            tracing={"enabled": True, "endpoint": collector.endpoint},
-            processor={"enabled": True},
-            policy={"shadow": "best"},
+    async with serving_all(folder, http={"listen": "127.0.0.1:0"}) as running:
+        await running.stub.RouteBatch(
+            batch_pb2.RouteBatchRequest(
+                requests=[route_pb2.RouteRequest(prompt="easy")], budget_usd=0.5
+            )
         )
-        async with serving(settings) as running:
-            reply = await running.route("hard")
-            await running.stub.ReportOutcome(
-                outcome_pb2.ReportOutcomeRequest(
-                    decision_id=reply.decision_id, score=1.0, cost_usd=0.1, latency_ms=1.0
-                )
-            )
-            await running.stub.RouteBatch(
-                batch_pb2.RouteBatchRequest(
-                    requests=[route_pb2.RouteRequest(prompt="easy")], budget_usd=0.5
-                )
-            )
-            reply = await running.route("hard")
-            await running.stub.Escalate(outcome_pb2.EscalateRequest(decision_id=reply.decision_id))
-            metrics = dict(_written()) | _collected(running.service.metrics.registry)
-            async with httpx.AsyncClient(trust_env=False) as client:
-                described = await client.get(f"http://{running.service.http_address}/openapi.json")
+        reply = await running.route("hard")
+        await running.stub.Escalate(outcome_pb2.EscalateRequest(decision_id=reply.decision_id))
+        metrics = dict(_written()) | _collected(running.service.metrics.registry)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            described = await client.get(f"http://{running.service.http_address}/openapi.json")
     lines = [orjson.loads(line) for line in (folder / "log").read_bytes().splitlines()]
     return Told(metrics, described.json(), lines)
 
@@ -159,7 +143,7 @@ def _collected(registry: Any) -> dict[str, tuple[str, str, tuple[str, ...]]]:
                 name for sample in family.samples for name in sample.labels if name != "le"
             )
         )
-        if family.name.startswith("routoo_"):
+        if family.name.startswith(_NAMES):
             found[family.name] = (family.type, family.documentation, labels)
     return found
 
@@ -171,5 +155,5 @@ def _written() -> Iterator[tuple[str, tuple[str, str, tuple[str, ...]]]]:
             name = getattr(getattr(node, "func", None), "id", "").removesuffix("MetricFamily")
             if isinstance(node, ast.Call) and name in _KINDS and len(node.args) > 1:
                 texts = [one.value for one in node.args[:2] if isinstance(one, ast.Constant)]
-                if len(texts) == 2 and str(texts[0]).startswith("routoo_"):
+                if len(texts) == 2 and str(texts[0]).startswith(_NAMES):
                     yield str(texts[0]), (_KINDS[name], str(texts[1]), ())

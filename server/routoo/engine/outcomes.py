@@ -17,6 +17,7 @@ from routoo.routing.health.failures import Cause
 from routoo.routing.outcome import LAST_ACCEPTED, ReportResult, estimated_usage
 from routoo.tariffs.tariff import NANO_PER_USD, cost_nano_usd
 from routoo.tariffs.usage import Usage
+from routoo.telemetry.gen_ai import PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -346,6 +347,18 @@ class OutcomeSettlement:
         self._bound.warn(capped)
         self.on_capped(capped)
 
+    def _watch_tokens(self, outcome: OutcomeReport, decision: Decision, column: int) -> None:
+        """Adds the tokens that the provider told to the counts, not those of an estimate."""
+        if outcome.error or outcome.estimated:
+            return
+        pool = decision.batch.pool
+        provider = pool.specs[column].provider
+        usage = outcome.usage or Usage(outcome.input_tokens, outcome.output_tokens)
+        for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+            if tokens is not None:
+                labels = ("chat", PROVIDERS.get(provider.lower(), provider), kind)
+                self._counts.tokens.labels(*labels, pool.names[column]).observe(tokens)
+
     def _watch(
         self,
         outcome: OutcomeReport,
@@ -367,6 +380,7 @@ class OutcomeSettlement:
         if cost_usd is not None and not outcome.error:
             self._counts.reported_cost.labels(model).inc(cost_usd)
             self._counts.predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))
+        self._watch_tokens(outcome, decision, column)
         timed_out = outcome.failure is not None and outcome.failure.cause is Cause.TIMEOUT
         if outcome.latency_ms is not None and not (outcome.error or timed_out):
             self._counts.reported_latency.labels(model).inc(outcome.latency_ms)

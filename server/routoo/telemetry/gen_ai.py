@@ -1,4 +1,4 @@
-"""Attributes of spans by OpenTelemetry's semantic conventions for generative AI.
+"""Names of OpenTelemetry's semantic conventions for generative AI, and attributes of spans by them.
 
 The span of a decision tells the request as it is to be sent; that of a report tells the answer. The
 names are those of version 1.37 of the conventions, which are still in development; what Routoo
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 OPERATION: Final = "route"
 """The operation: none of those that the conventions define, as no model is asked here."""
-# Names of the conventions, where the pool's usual ones are others.
-_PROVIDERS: Final = {
+PROVIDERS: Final = {
     "x-ai": "x_ai",
     "xai": "x_ai",
     "mistralai": "mistral_ai",
@@ -26,6 +25,9 @@ _PROVIDERS: Final = {
     "bedrock": "aws.bedrock",
     "vertex_ai": "gcp.vertex_ai",
 }
+"""Names of providers in the conventions, where the pool's usual ones, in lower case, are others."""
+TOKEN_BUCKETS: Final = tuple(4**power for power in range(14))
+"""Upper bounds that the conventions ask of counts of tokens."""
 Attribute = str | int | float | bool
 
 
@@ -41,7 +43,7 @@ def asked(decision: Decision) -> dict[str, Attribute]:
         "routoo.predicted_latency_ms": batch.latencies_ms[row],
     }
     if provider:
-        found["gen_ai.provider.name"] = _PROVIDERS.get(provider.lower(), provider)
+        found["gen_ai.provider.name"] = PROVIDERS.get(provider.lower(), provider)
     if decision.longest_answer is not None:
         found["gen_ai.request.max_tokens"] = decision.longest_answer
     if decision.answers > 1:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from routoo.telemetry.exploration_counts import ExplorationCounts
+from routoo.telemetry.gen_ai import TOKEN_BUCKETS
 from routoo.telemetry.health_metrics import HealthCounts
 
 if TYPE_CHECKING:
@@ -110,6 +111,19 @@ class OutcomeCounts:
             "routoo_reported_predicted_cost_usd",
             "Sum of the costs in US dollars that were predicted for the same answers.",
             ("model",),
+            registry=registry,
+        )
+        self.tokens = Histogram(
+            "gen_ai_client_token_usage",
+            "Reported tokens of an answer by kind, provider and model: OpenTelemetry's"
+            " gen_ai.client.token.usage.",
+            (
+                "gen_ai_operation_name",
+                "gen_ai_provider_name",
+                "gen_ai_token_type",
+                "gen_ai_response_model",
+            ),
+            buckets=TOKEN_BUCKETS,
             registry=registry,
         )
         self.reported_latency = Counter(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
-from routoo.v1 import info_pb2
 from support.access_log import entry, tell
 from support.processor_stream import (
     chat_body,
@@ -21,7 +19,6 @@ from support.processor_stream import (
     usage_body,
 )
 from support.tiny_processor import with_settings
-from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,24 +28,6 @@ if TYPE_CHECKING:
 LOGGED = {"usage_from": "access_log"}
 USAGE = '{"prompt_tokens": 1000, "completion_tokens": 500}'
 INTERVAL_S = 0.01
-
-
-async def times_of_large(running: Running) -> info_pb2.LearnedTimes:
-    listed = await running.stub.ListModels(info_pb2.ListModelsRequest())
-    found: info_pb2.LearnedTimes = next(
-        one.learned_times for one in listed.models if one.name == "large"
-    )
-    return found
-
-
-async def learned(running: Running, reports: int) -> info_pb2.LearnedTimes:
-    """Waits until so many reports of the model large have been learned."""
-    async with asyncio.timeout(HANG_S):
-        while True:
-            found = await times_of_large(running)
-            if found.reports >= reports:
-                return found
-            await asyncio.sleep(INTERVAL_S)
 
 
 async def decided(running: Running) -> str:
@@ -83,11 +62,11 @@ async def test_what_an_entry_of_the_log_teaches(
 ) -> None:
     corrections = {"interval_s": INTERVAL_S}
     async with with_settings(tmp_path, processor=LOGGED, corrections=corrections) as running:
-        before = await times_of_large(running)
+        before = await running.learned_times("large")
         asked, last = await decided(running), await decided(running)
         await tell(running.channel, entry(asked, *usages, **told))
         await tell(running.channel, entry(last, USAGE))
-        after = await learned(running, reports + 1)
+        after = await running.learned_times("large", reports + 1)
         assert (after.reports, after.first_token_reports) == (reports + 1, first_token_reports)
         if "timed_out_ms" in told:
             longest = [one.first_token_ms * one.percentile_factors[99] for one in (before, after)]
@@ -108,4 +87,4 @@ async def test_a_processor_that_reads_replies_measures_them(tmp_path: Path) -> N
                     await one.say(reply_body(b'{"choices": [],', end=False))
                     await one.say(reply_body(usage_body(1000, 500)[1:]))
                 assert await one.ended() == grpc.StatusCode.OK
-        assert (await learned(running, 2)).reports == 2
+        assert (await running.learned_times("large", 2)).reports == 2

@@ -6,39 +6,16 @@ import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from routoo.v1 import info_pb2
 from support.peers.proxied import proxied
 from support.peers.raw_upstream import raw_upstream, silent
-from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.peers.proxied import Proxied
-
 PATH = "/v1/chat/completions"
 CHAT: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "hard"}]}
 STREAM = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
-INTERVAL_S = 0.01
-LEARNS = {"interval_s": INTERVAL_S}
-
-
-async def times_of_large(one: Proxied) -> info_pb2.LearnedTimes:
-    listed = await one.running.stub.ListModels(info_pb2.ListModelsRequest())
-    found: info_pb2.LearnedTimes = next(
-        model.learned_times for model in listed.models if model.name == "large"
-    )
-    return found
-
-
-async def learned(one: Proxied, reports: int) -> info_pb2.LearnedTimes:
-    """Waits until so many reports of the model large have been learned."""
-    async with asyncio.timeout(HANG_S):
-        while True:
-            found = await times_of_large(one)
-            if found.reports >= reports:
-                return found
-            await asyncio.sleep(INTERVAL_S)
+LEARNS = {"interval_s": 0.01}
 
 
 async def test_the_first_piece_of_a_stream_is_timed(tmp_path: Path) -> None:
@@ -56,7 +33,7 @@ async def test_the_first_piece_of_a_stream_is_timed(tmp_path: Path) -> None:
             one.upstream.hold.set()
             assert [piece async for piece in pieces]
         assert await one.replies() == {"read": 1}
-        found = await learned(one, 1)
+        found = await one.running.learned_times("large", 1)
         assert (found.reports, found.first_token_reports) == (1, 1)
 
 
@@ -68,4 +45,4 @@ async def test_a_time_out_teaches_that_the_model_is_slow(tmp_path: Path) -> None
             one.http() as client,
         ):
             assert (await client.post(PATH, json=CHAT)).status_code == 504
-            assert (await learned(one, 1)).first_token_reports == 0
+            assert (await one.running.learned_times("large", 1)).first_token_reports == 0

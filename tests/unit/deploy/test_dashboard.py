@@ -16,9 +16,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from routoo.v1 import outcome_pb2
-from support.peers.otlp_collector import otlp_collector
-from support.tiny_service import serving, tiny_settings
+from support.tiny_service import serving_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,24 +65,8 @@ def selectors(expression: Any, grouped: frozenset[str] = frozenset()) -> Iterato
 
 async def exposed(folder: Path) -> dict[str, set[str] | None]:
     """The metrics of a service with everything on, and their labels where they have been used."""
-    budgets = [{"name": "all", "usd": 1.0, "per": "1h"}]
-    with otlp_collector() as collector:
-        settings = tiny_settings(
-            folder,
-            budgets=budgets,
-            decision_log={"path": folder / "log"},
-            tracing={"enabled": True, "endpoint": collector.endpoint},
-            processor={"enabled": True},
-            policy={"shadow": "best"},
-        )
-        async with serving(settings) as running:
-            reply = await running.route("hard")
-            await running.stub.ReportOutcome(
-                outcome_pb2.ReportOutcomeRequest(
-                    decision_id=reply.decision_id, score=1.0, cost_usd=0.1, latency_ms=1.0
-                )
-            )
-            page = generate_latest(running.service.metrics.registry).decode()
+    async with serving_all(folder) as running:
+        page = generate_latest(running.service.metrics.registry).decode()
     found: dict[str, set[str] | None] = {"up": None}
     for family in text_string_to_metric_families(page):
         for suffix in SUFFIXES.get(family.type, ("",)):

@@ -30,6 +30,7 @@ THEN = datetime.fromtimestamp(NOW_NS / 1e9, UTC)  # a Tuesday, 22:13
 CHANGES: dict[str, dict[str, Any]] = {
     "small": {"aliases": ["tiny-2026"], "trust_reported_cost": True},
     "medium": {
+        "provider": "xAI",
         "usd_per_1m_cached_input_tokens": 0.1,
         "usd_per_1m_cache_write_tokens": 1.25,
         "service_tiers": {"batch": 0.5, "priority": 2},
@@ -143,6 +144,32 @@ async def test_unknown_models_and_tiers_are_counted(artifact: Artifact) -> None:
     await booked(artifact, "medium", metrics, usage=usage)
     for name in ("routoo_answers_by_unknown_models_total", "routoo_unknown_service_tiers_total"):
         assert metrics.registry.get_sample_value(name) == 1.0
+
+
+async def test_told_tokens_are_counted_by_the_conventions_and_estimates_are_not(
+    artifact: Artifact,
+) -> None:
+    metrics = Metrics()
+    for report in (
+        {"usage": Usage(1000, 500, cached_input_tokens=100)},
+        {"input_tokens": 24, "output_tokens": None, "cost_usd": 0.1},
+        {"usage": Usage(7, 7), "estimated": True},
+        {"usage": Usage(7, 7), "error": "HTTP status 500"},
+    ):
+        await booked(artifact, "medium", metrics, **report)
+    name = "gen_ai_client_token_usage"
+    found = {}
+    for kind in ("input", "output"):
+        labels = {
+            "gen_ai_operation_name": "chat",
+            "gen_ai_provider_name": "x_ai",
+            "gen_ai_token_type": kind,
+            "gen_ai_response_model": "medium",
+        }
+        value = metrics.registry.get_sample_value
+        below = value(f"{name}_bucket", {**labels, "le": "256.0"})
+        found[kind] = (value(f"{name}_count", labels), value(f"{name}_sum", labels), below)
+    assert found == {"input": (2.0, 1024.0, 1.0), "output": (1.0, 500.0, 0.0)}
 
 
 async def test_a_prediction_has_the_price_of_its_hour(artifact: Artifact) -> None:
