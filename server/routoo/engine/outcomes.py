@@ -123,7 +123,7 @@ class OutcomeSettlement:
             return ReportResult.UNKNOWN_DECISION
         # The pool may have been reloaded since: a decision has the columns and prices of its own.
         pool = self._pool if decision is None else decision.batch.pool
-        if decision is not None and outcome.is_grade:
+        if decision is not None and outcome.score is not None and outcome.is_grade:
             return self._grade(outcome, decision)
         column = self._answered(outcome, decision, pool)
         told_usd = self._cost_usd(outcome, decision, pool, column)
