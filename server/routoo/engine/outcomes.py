@@ -124,7 +124,7 @@ class OutcomeSettlement:
             return ReportResult.UNKNOWN_DECISION
         # The pool may have been reloaded since: a decision has the columns and prices of its own.
         pool = self._pool if decision is None else decision.batch.pool
-        if decision is not None and outcome.is_grade:
+        if decision is not None and outcome.score is not None and outcome.is_grade:
             return self._grade(outcome, decision)
         column = self._answered(outcome, decision, pool)
         told_usd = self._cost_usd(outcome, decision, pool, column)
@@ -190,9 +190,11 @@ class OutcomeSettlement:
     def _accepted(self, outcome: OutcomeReport, decision: Decision | None) -> OutcomeReport:
         """Counts an accepted report; returns it without its score where a grade came before it."""
         self._counts.reports.labels("failed" if outcome.error else "accepted").inc()
-        is_graded = decision is not None and outcome.score is not None
-        if is_graded and not self._decisions.grade(outcome.decision_id):
-            outcome = replace(outcome, score=None, reason_code="")
+        if decision is not None and outcome.score is not None:
+            one = outcome.decision_id
+            # Neither new nor graded: it has become too old at this moment, and its score counts.
+            if not self._decisions.grade(one) and self._decisions.was_graded(one):
+                outcome = replace(outcome, score=None, reason_code="")
         if self.on_accepted is not None:
             self.on_accepted(outcome)
         return outcome

@@ -58,3 +58,19 @@ def test_what_nobody_received_is_forgotten() -> None:
     kept.discard(["a", "never known"])
     assert kept.get("a") is None
     assert len(kept) == 1
+
+
+def test_a_decision_is_graded_once_beside_its_report_and_forgotten_with_it() -> None:
+    kept = OpenDecisions(1, 60.0, standing_still)
+    kept.add(decisions("a"))
+    assert kept.grade("a")
+    assert not kept.grade("a")
+    assert kept.report("a", 2)
+    assert (kept.answered("a"), kept.was_graded("a")) == (2, True)
+    kept.add(decisions("b"))
+    assert (kept.answered("a"), kept.was_graded("a"), kept.was_reported("a")) == (
+        None,
+        False,
+        False,
+    )
+    assert not kept.grade("a")

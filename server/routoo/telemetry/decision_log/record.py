@@ -14,10 +14,9 @@ from routoo.routing.sessions.stay import Stay
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from routoo.routing.decision import Chosen, DecidedBatch, Prepared
-    from routoo.routing.estimates import Estimates
     from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.telemetry.decision_log.header import Setup
@@ -99,8 +98,9 @@ class BatchRecord:
             rows = some.tolist()
             prompts = self.prompts.fields([self.requests[row].text for row in rows])
             for row, prompt, *cells in zip(rows, prompts, *figures.values(), strict=True):
-                values = self._values(row, dict(zip(figures, cells, strict=True)), common)
-                yield orjson.dumps(values | prompt, option=_LINE)
+                values = self._values(row, zip(figures, cells, strict=True), common)
+                values.update(prompt)
+                yield orjson.dumps(values, option=_LINE)
 
     def _figures(self, rows: IndexArray) -> dict[str, list[Any]]:
         """Returns what the lines of some rows have of each model, by field; many rows at once."""
@@ -123,7 +123,10 @@ class BatchRecord:
             figures["evidence"] = estimates.evidence[at].tolist()
         return figures
 
-    def _values(self, row: int, figures: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+    def _values(
+        self, row: int, figures: Iterable[tuple[str, Any]], common: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Returns the fields of a line; each part is put into one dict, as there are many lines."""
         batch, estimates = self.batch, self.batch.estimates
         names = batch.pool.names
         choice, wanted = batch.choices[row], int(self.chosen.choice[row])
@@ -139,13 +142,16 @@ class BatchRecord:
             "reason": _REASONS[batch.reasons[row]],
             "price": batch.shadow_prices[row],
             "priced_by": batch.couplings[row],
-            **figures,
-            "prices": batch.pool.prices.version,
-            **common,
         }
+        values.update(figures)
+        values["prices"] = batch.pool.prices.version
+        values.update(common)
         if wanted != choice:
             values["wanted"] = names[wanted]
-        values |= self._odds(row) | self._known(row) | self._fallbacks(row) | self._tried(row)
+        self._put_odds(values, row)
+        self._put_known(values, row)
+        self._put_fallbacks(values, row)
+        self._put_tried(values, row)
         if request.constraints:
             values["constraints"] = request.constraints
         if request.tenant:
@@ -162,108 +168,100 @@ class BatchRecord:
                 # Where no model has arms, the fields that leave some of them decide nothing.
                 if value != usual and not (arms is None and name in _OF_ARMS):
                     values[name] = value
-        values |= self._limits(row) | self._session(row)
+        self._put_limits(values, row)
+        self._put_session(values, row)
         for name, flag in (("degraded", batch.degraded), ("truncated", batch.truncated[row])):
             if flag:
                 values[name] = True
         return values
 
-    def _odds(self, row: int) -> dict[str, Any]:
-        """Returns the probability of the choice, null if it is not known, and what it comes of."""
+    def _put_odds(self, values: dict[str, Any], row: int) -> None:
+        """Puts the probability of the choice, null if it is not known, and what it comes of."""
         explored = self.batch.explored
-        told: dict[str, Any] = {"propensity": self.batch.propensity(row)}
+        values["propensity"] = self.batch.propensity(row)
         if explored is None or isnan(explored.propensity[row]):
-            return told
+            return
         if explored.propensity[row] < 1.0:
-            told["explore"] = {"share": explored.share, "most_usd": explored.most_usd}
+            values["explore"] = {"share": explored.share, "most_usd": explored.most_usd}
         if explored.drawn is not None and explored.drawn.rows[row]:
-            told["unexplored"] = self.batch.pool.names[explored.drawn.best[row]]
-        return told
+            values["unexplored"] = self.batch.pool.names[explored.drawn.best[row]]
 
-    def _tried(self, row: int) -> dict[str, Any]:
-        """Returns the arm of an experiment, and whether a refuted promise turned the row."""
+    def _put_tried(self, values: dict[str, Any], row: int) -> None:
+        """Puts the arm of an experiment, and whether a refuted promise turned the row."""
         trials, fallen = self.batch.trials, self.chosen.fallen
-        found: dict[str, Any] = {}
         if trials is not None and trials[row]:
-            found["trial"] = trials[row]
+            values["trial"] = trials[row]
         if fallen is not None and fallen[row]:
-            found["fallen"] = True
-        return found
+            values["fallen"] = True
 
-    def _limits(self, row: int) -> dict[str, Any]:
-        """Returns what limits of providers changed: cells that they closed, and charges."""
-        found: dict[str, Any] = {}
+    def _put_limits(self, values: dict[str, Any], row: int) -> None:
+        """Puts what limits of providers changed: cells that they closed, and charges."""
         before = self.prepared.unlimited
         if before is not None and (before[row] != self.batch.mask[row]).any():
             closed = before[row] & ~self.batch.mask[row]
-            found["limited"] = "".join("01"[cell] for cell in closed.tolist())
+            values["limited"] = "".join("01"[cell] for cell in closed.tolist())
         if self.batch.charges is not None:
-            found["charges"] = self.batch.charges[row].tolist()
-        return found
+            values["charges"] = self.batch.charges[row].tolist()
 
-    def _fallbacks(self, row: int) -> dict[str, Any]:
-        """Returns the fallbacks, and what a budget has reserved, which they cost at most."""
+    def _put_fallbacks(self, values: dict[str, Any], row: int) -> None:
+        """Puts the fallbacks, and what a budget has reserved, which they cost at most."""
         batch = self.batch
         if batch.fallbacks is None:
-            return {}
-        names = [batch.pool.names[column] for column in batch.fallback_columns(row)]
-        told: dict[str, Any] = {"fallbacks": names}
+            return
+        names = batch.pool.names
+        values["fallbacks"] = [names[column] for column in batch.fallback_columns(row)]
         if batch.limits_usd is not None and isfinite(batch.limits_usd[row]):
-            told["reserved_usd"] = batch.limits_usd[row]
-        return told
+            values["reserved_usd"] = batch.limits_usd[row]
 
-    def _session(self, row: int) -> dict[str, Any]:
-        """Returns the session that a decision is a turn of, if it is one."""
+    def _put_session(self, values: dict[str, Any], row: int) -> None:
+        """Puts the session that a decision is a turn of, if it is one."""
         sessions = self.batch.sessions
         if sessions is None or not sessions.rows.on[row]:
-            return {}
+            return
         told = sessions.rows.logged(row, self.batch.pool)
         told["stay"] = Stay(sessions.stays[row]).name
         told["switch_cost_usd"] = sessions.switch_costs_usd[row]
-        return {"session": told}
+        values["session"] = told
 
-    def _known(self, row: int) -> dict[str, Any]:
-        """Returns when the prices held, who failed, and what the predictor tells but scores."""
+    def _put_known(self, values: dict[str, Any], row: int) -> None:
+        """Puts when the prices held, who failed, and what the predictor tells but scores."""
         estimates, health = self.batch.estimates, self.batch.health
-        known: dict[str, Any] = {}
         if health is not None and not health.mask[row].all():
-            known["healthy"] = _cells(health.mask[row])
+            values["healthy"] = _cells(health.mask[row])
         if estimates.priced_s is not None:
-            known["priced_s"] = int(estimates.priced_s[row])
+            values["priced_s"] = int(estimates.priced_s[row])
         if estimates.tasks is not None:
-            known["task"] = estimates.task_names[int(estimates.tasks[row])]
+            values["task"] = estimates.task_names[int(estimates.tasks[row])]
         for name, figures in (("task_confidence", estimates.confidence), ("ood", estimates.ood)):
             if figures is not None:
-                known[name] = float(figures[row])
+                values[name] = float(figures[row])
         if estimates.unsure is not None and estimates.unsure[row]:
-            known["unsure"] = True
+            values["unsure"] = True
         if estimates.percentiles is not None and estimates.percentiles[row]:
-            known["latency_percentile"] = int(estimates.percentiles[row])
-        return known | _learned(estimates, row) | self._corrected(row)
+            values["latency_percentile"] = int(estimates.percentiles[row])
+        self._put_learned(values, row)
+        self._put_corrected(values, row)
 
-    def _corrected(self, row: int) -> dict[str, Any]:
-        """Returns what the correction in force has changed, if there is one."""
+    def _put_learned(self, values: dict[str, Any], row: int) -> None:
+        """Puts which learned scores were in force, and what they were made from."""
+        estimates = self.batch.estimates
+        plain, odds, learned = estimates.plain_scores, estimates.score_odds, estimates.learned
+        if plain is None or odds is None or learned is None:
+            return
+        values["learned"] = learned.id
+        values["plain_scores"] = plain[row].tolist()
+        values["score_odds"] = odds[row].tolist()
+
+    def _put_corrected(self, values: dict[str, Any], row: int) -> None:
+        """Puts what the correction in force has changed, if there is one."""
         estimates = self.batch.estimates
         correction, plain_tokens = estimates.correction, estimates.plain_tokens
         limits = estimates.max_output_tokens
         if correction is None or plain_tokens is None or limits is None:
-            return {}
-        known: dict[str, Any] = {"correction": correction.id}
+            return
+        values["correction"] = correction.id
         if not np.isnan(limits[row]):  # else the request's own figures hold
-            known["plain_tokens"] = _whole(plain_tokens[row])
-        return known
-
-
-def _learned(estimates: Estimates, row: int) -> dict[str, Any]:
-    """Returns which learned scores were in force, and what they were made from."""
-    plain, odds, learned = estimates.plain_scores, estimates.score_odds, estimates.learned
-    if plain is None or odds is None or learned is None:
-        return {}
-    return {
-        "learned": learned.id,
-        "plain_scores": plain[row].tolist(),
-        "score_odds": odds[row].tolist(),
-    }
+            values["plain_tokens"] = _whole(plain_tokens[row])
 
 
 def _cells(flags: BoolArray) -> str:
