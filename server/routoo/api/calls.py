@@ -40,7 +40,7 @@ Context = Any  # grpc.aio.ServicerContext[bytes, bytes]; the stubs' generic does
 _log = structlog.get_logger("routoo.api")
 # When no call has come for _QUIET_S, all callers have left a draining service. It waits for that
 # for _LONGEST_LISTENING_S at most.
-_QUIET_S, _LONGEST_LISTENING_S = 0.1, 1.0
+_QUIET_S, _LONGEST_LISTENING_S = 0.3, 1.0
 
 
 class Doorkeeper(Protocol):
