@@ -35,6 +35,8 @@ class BudgetTerms:
         sliding: the limit holds in every stretch of that length; else in fixed periods.
         on_exhausted: a request for which nothing is left is refused, or gets the cheapest model.
         is_paced: money has a price, by which it lasts for the period; else only the limit holds.
+        even_ns: what was spent more or less than evenly is made good within this time; 0: by the
+            end of the period.
         is_apart: pays for no request, but for what is booked under its ``tenant``, which is
             ``apart_tenant(name)`` then, and which no request may name.
     """
@@ -47,6 +49,7 @@ class BudgetTerms:
     on_exhausted: Literal["cheapest", "refuse"]
     is_paced: bool = True
     is_apart: bool = False
+    even_ns: int = 0
 
     @property
     def step_ns(self) -> int:

@@ -81,6 +81,7 @@ class BudgetPlan:
         self.planned_usd = 0.0
         self.cheapest_usd = 0.0
         self._period_s = terms.period_ns / _NANO
+        self._even_s = terms.even_ns / _NANO
         self._rate = Rate(RATE_MEMORY_PERIODS * self._period_s)
         self._drift = Drift(
             DRIFT_MEMORY_PERIODS * self._period_s,
@@ -156,6 +157,8 @@ class BudgetPlan:
                 _SLIDING_USED * limit_usd / max(1.0, rate * self._period_s),
                 (left_usd + returning_usd) / max(1.0, rate * ahead_s),
             )
+        elif state.period_left_s > self._even_s > 0.0:
+            mean_cost_usd = self._evenly_usd(state, spent_usd)
         else:
             ahead = self._ahead(state)
             deviation = sqrt(ahead)
@@ -164,6 +167,16 @@ class BudgetPlan:
             mean_cost_usd = planned_usd / max(1.0, ahead - _LEAD * deviation)
         self.mean_cost_usd = mean_cost_usd / self._drift.ratio / ratio
         self.most_cost_usd = planned_usd / ratio / (1.0 + _CERTAIN * self._correction.error)
+
+    def _evenly_usd(self, state: BudgetState, spent_usd: float) -> float:
+        """Returns the mean cost that makes good what was spent more or less than evenly."""
+        limit_usd = self.terms.limit_nano_usd / _NANO
+        usd_per_s = limit_usd / self._period_s
+        even_usd = usd_per_s * self._even_s
+        owed_usd = usd_per_s * (self._period_s - state.period_left_s) - spent_usd
+        rate = self._rate.per_s or _UNSEEN_REQUESTS / self._period_s
+        planned_usd = max(0.0, even_usd + min(owed_usd, even_usd))
+        return planned_usd / max(1.0, rate * self._even_s)
 
     def _ahead(self, state: BudgetState) -> float:
         """Returns how many requests are still to come in a fixed period."""

@@ -31,11 +31,18 @@ def drawn(seed: int, n: int) -> tuple[FloatArray, FloatArray]:
     return scores, costs_usd
 
 
-def terms(usd: float, name: str = "all", *, is_paced: bool = True) -> BudgetTerms:
-    period_ns = int(PERIOD_S * 1e9)
-    limit = one_nano_usd(usd)
+def terms(
+    usd: float, name: str = "all", *, is_paced: bool = True, even_s: float = 0.0
+) -> BudgetTerms:
     return BudgetTerms(
-        name, "", limit, period_ns, sliding=False, on_exhausted="refuse", is_paced=is_paced
+        name,
+        "",
+        one_nano_usd(usd),
+        int(PERIOD_S * 1e9),
+        sliding=False,
+        on_exhausted="refuse",
+        is_paced=is_paced,
+        even_ns=int(even_s * 1e9),
     )
 
 
@@ -136,3 +143,22 @@ def test_reported_costs_correct_the_plan(true: float) -> None:
     service.serve(1500, 0.999 * PERIOD_S, true=true)
     state = service.ledger.states()[0]
     assert 0.98 <= state.reserved_usd + state.settled_usd <= 1.0
+
+
+def spent_usd(service: Service) -> float:
+    state = service.ledger.states()[0]
+    return state.reserved_usd + state.settled_usd
+
+
+@pytest.mark.parametrize("true", [1.0, 3.0])
+def test_a_budget_is_spent_evenly_where_its_requests_change(true: float) -> None:
+    service = Service(terms(1.0, even_s=50.0))
+    service.serve(200, 200.0)
+    # Twice as many requests, and of other costs, of which none was planned for.
+    service.serve(400, 200.0, true=true)
+    for _ in range(2):
+        before_usd = spent_usd(service)
+        service.serve(400, 200.0, true=true)
+        assert spent_usd(service) - before_usd == pytest.approx(0.2, rel=0.1)
+    service.serve(399, 199.0, true=true)
+    assert 0.97 <= spent_usd(service) <= 1.0

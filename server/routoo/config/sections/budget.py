@@ -66,6 +66,9 @@ class BudgetSettings(Section):
     pacing: bool = True
     """True: the price of money follows what is left, so that it lasts for the period. False: the
     budget is a limit alone, and sets no price."""
+    even_within: Annotated[str, AfterValidator(_period)] | None = None
+    """Money is spent evenly over a fixed period: what was spent too much or too little is made good
+    within this time, for example 5m. Unset: by the end of the period."""
     pays_for: Literal["requests", "exploration"] = "requests"
     """requests: the answers to requests. exploration: what explored decisions are expected to cost
     beyond those that they stand in for, and nothing else; ``policy.explore`` names it."""
@@ -81,12 +84,25 @@ class BudgetSettings(Section):
             on_exhausted=self.on_exhausted,
             is_paced=self.pacing and not self.is_apart,
             is_apart=self.is_apart,
+            even_ns=_duration_s(self.even_within or "") * 1_000_000_000,
         )
 
     @property
     def is_apart(self) -> bool:
         """Whether it pays for no request."""
         return self.pays_for != "requests"
+
+    @model_validator(mode="after")
+    def _evenly_at_a_price(self) -> Self:
+        if self.even_within is None:
+            return self
+        if self.window == "sliding":
+            raise ValueError("a sliding budget is spent evenly already; leave even_within out")
+        if not self.pacing or self.is_apart:
+            raise ValueError("even_within needs a budget with a price, for requests; leave it out")
+        if _duration_s(self.even_within) >= _duration_s(self.per):
+            raise ValueError(f"even_within has to be shorter than per, {self.per}")
+        return self
 
     @model_validator(mode="after")
     def _apart_from_requests(self) -> Self:
