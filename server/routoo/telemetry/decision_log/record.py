@@ -175,7 +175,7 @@ class BatchRecord:
         if explored is None or isnan(explored.propensity[row]):
             return told
         if explored.propensity[row] < 1.0:
-            told["explore"] = {"share": explored.share, "most_usd": explored.most_usd}
+            told["explore"] = {"share": explored.shares[row], "most_usd": explored.most_usd}
         if explored.drawn is not None and explored.drawn.rows[row]:
             told["unexplored"] = self.batch.pool.names[explored.drawn.best[row]]
         return told
