@@ -7,11 +7,12 @@ fourth model joins in the second phase, of which the predictor knows nothing. Se
 request, and as many seeds as --seeds says.
 
 Ours are the service's own parts: the shipped predictor, learned scores and lengths, prices that
-follow the budget, the ledger, and 2 % of the requests decided by Thompson sampling over score_std.
-The same without learned scores (predictor), and with the plainest recipe in their place, a running
-mean of each model's scores with the same forgetting (running mean). ParetoBandit has its shipped
-priors, hyperparameters and adaptive pacing; it runs with its fixed penalty on costs at its default
-and at 0, as the latter serves it better under a budget.
+follow the budget and spend it evenly, the ledger, and exploring: 2 % of the requests, and 20 % of
+those that an unknown model could answer, out of a budget of its own.
+With --rule, the same without learned scores (predictor), and with the plainest recipe in their
+place, a running mean of each model's scores with the same forgetting (running mean). ParetoBandit
+has its shipped priors, hyperparameters and adaptive pacing; it runs with its fixed penalty on costs
+at its default and at 0, as the latter serves it better under a budget.
 
 Prints mean score and spent share of the budget per phase, with standard errors over the seeds,
 and the difference of the mean scores, ours minus the better of theirs. Beside it, of ours: the
@@ -26,6 +27,7 @@ export (for embeddings, kept in artifacts/); without the package the peer is lef
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +83,12 @@ def tenths_of(found: Run, mean_usd: float) -> list[float]:
 
 
 def measure_scenario(
-    prompts: Prompts, peer: Peer | None, scenario: str, mean_usd: float, seeds: int
+    prompts: Prompts,
+    peer: Peer | None,
+    scenario: str,
+    mean_usd: float,
+    seeds: int,
+    rules: Sequence[str],
 ) -> dict[str, Any]:
     """Returns the figures of all routers, float [seeds, PHASES, 2] each."""
     figures: dict[str, list[Any]] = {}
@@ -89,7 +96,7 @@ def measure_scenario(
     names = prompts.pool.names
     for seed in range(seeds):
         scene = scene_of(prompts, scenario, seed)
-        for rule in RULES:
+        for rule in rules:
             found = run_ours(prompts, scene, mean_usd, seed, rule, period=len(prompts))
             figures.setdefault(rule, []).append(phases_of(scene, found, mean_usd))
             told = more.setdefault(rule, [])
@@ -107,11 +114,11 @@ def measure_scenario(
             for name, penalty in PENALTIES.items():
                 found = peer.run(scene, mean_usd, seed, penalty)
                 figures.setdefault(name, []).append(phases_of(scene, found, mean_usd))
-    rules = {name: summary(np.array(values)) for name, values in figures.items()}
+    told_of = {name: summary(np.array(values)) for name, values in figures.items()}
     spread = {
         name: [min(values), float(np.mean(values)), max(values)] for name, values in more.items()
     }
-    return {"rules": rules, "shares" if scenario in SHARED else "tenths": spread}
+    return {"rules": told_of, "shares" if scenario in SHARED else "tenths": spread}
 
 
 def summary(values: Any) -> dict[str, Any]:
@@ -144,10 +151,11 @@ def measure(options: Namespace) -> dict[str, Any]:
     """Measures every scenario at every budget."""
     prompts = read_prompts(data_folder())
     peer = Peer(prompts, EMBEDDINGS) if is_installed() else None
+    rules = [RULES[0], *(options.rule or ())]
     found: dict[str, Any] = {"prompts": len(prompts), "seeds": options.seeds, "scenarios": {}}
     for scenario in options.scenario or SCENARIOS:
         for mean_usd in options.budget or BUDGETS_USD:
-            one = measure_scenario(prompts, peer, scenario, mean_usd, options.seeds)
+            one = measure_scenario(prompts, peer, scenario, mean_usd, options.seeds, rules)
             at = found["scenarios"].setdefault(scenario, {})
             at[f"{mean_usd:.2g}"] = {**one, "ahead": difference(one["rules"])}
             print_budget(scenario, f"{mean_usd:.2g}", at[f"{mean_usd:.2g}"])
@@ -197,6 +205,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="orders of each stream")
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="only these")
     parser.add_argument("--budget", action="append", type=float, help="only these, in US dollars")
+    parser.add_argument(
+        "--rule", action="append", choices=RULES[1:], help="ours beside the learned one"
+    )
     return run(parser.parse_args(), measure, print_tables)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from harness.budgeted.drift import NEW, NEW_STD, FloatArray, IndexArray, Prompts, Scene
 from harness.budgeted.stream import FOREVER
 from routoo.budget.memory.ledger import MemoryLedger
-from routoo.budget.terms import BudgetTerms, one_nano_usd
+from routoo.budget.terms import BudgetTerms, apart_tenant, one_nano_usd
 from routoo.config.sections.policy import PricesSettings
 from routoo.engine.booking.single import BudgetBooking
+from routoo.engine.exploring.purse import Purse, most_extra_usd
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import Observed
 from routoo.routing.corrections.factors import corrected_tokens
@@ -20,6 +21,7 @@ from routoo.routing.corrections.scores.table import AbilityTable, AbilityTerms
 from routoo.routing.corrections.speed import LearningTerms
 from routoo.routing.corrections.table import Answer, Layout, Table
 from routoo.routing.estimates import costs_usd_of
+from routoo.selector.exploring.exploration import Drawn, Exploration, drawn
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import decide, round_scores
 
@@ -30,7 +32,14 @@ STEP: Final = 5
 """Requests between two solutions of the prices, at the default interval of half a second."""
 LEARN: Final = 10
 """Requests between two changes of what is learned, at the default interval of a second."""
+EVEN: Final = 50
+"""Requests within which more or less than the even spending is made good."""
 EXPLORED: Final = 0.02
+EXPLORING: Final = Exploration(
+    floor=0.8, seed=0, unknown_times=10.0, unknown_above=0.1, known_below=0.03
+)
+PURSE: Final = 0.02
+"""The budget for exploring, as a share of that for requests."""
 HALF_LIFE_REPORTS: Final = 200.0
 
 
@@ -150,50 +159,103 @@ class Lengths:
 class Desk:
     """The service's books and prices for one budget, on a clock that the stream moves."""
 
-    def __init__(self, prompts: Prompts, scene: Scene, mean_usd: float, period: int) -> None:
+    def __init__(
+        self, prompts: Prompts, scene: Scene, mean_usd: float, period: int, seed: int
+    ) -> None:
         self._prompts, self._scene, self._mean_usd = prompts, scene, mean_usd
         self.now_s = 0.0
         limit = one_nano_usd(mean_usd * period)
         period_ns = round(period * REQUEST_S * 1e9)
-        terms = BudgetTerms("all", "", limit, period_ns, sliding=False, on_exhausted="cheapest")
-        self._ledger = MemoryLedger((terms,), FOREVER, self._now_ns)
+        terms = BudgetTerms(
+            "all",
+            "",
+            limit,
+            period_ns,
+            sliding=False,
+            on_exhausted="cheapest",
+            even_ns=round(EVEN * REQUEST_S * 1e9),
+        )
+        exploring = BudgetTerms(
+            "exploring",
+            apart_tenant("exploring"),
+            one_nano_usd(PURSE * mean_usd * period),
+            period_ns,
+            sliding=False,
+            on_exhausted="refuse",
+            is_paced=False,
+            is_apart=True,
+        )
+        self._ledger = MemoryLedger((terms, exploring), FOREVER, self._now_ns)
+        self._purse = Purse(self._ledger, "exploring", EXPLORED, lambda: self.now_s)
+        self._prefix = f"{seed}"
         self._booking = BudgetBooking(self._ledger, refuses_unbudgeted=False, clock_ns=self._now_ns)
         self.pricing = self._pricing(0)
-        self.pricing.step()
+        self.step()
 
     def reload(self, phase: int) -> None:
         """Takes on the models and prices of a phase, as a reload does."""
         before, self.pricing = self.pricing, self._pricing(phase)
         self.pricing.go_on_from(before)
 
-    def decide(self, at: int, scores: FloatArray, costs: FloatArray, phase: int) -> int:
+    def decide(
+        self,
+        at: int,
+        scores: FloatArray,
+        stds: FloatArray,
+        plain_stds: FloatArray,
+        costs: FloatArray,
+        phase: int,
+    ) -> int:
         """Decides and books a request, settles its true cost, and returns the column.
 
         Args:
             at: its place in the stream.
             scores: float64 [1, m].
+            stds: float64 [1, m], their standard deviations.
+            plain_stds: float64 [1, m], the same as the predictor told them.
             costs: float64 [1, m], predicted, in US dollars.
             phase: the phase.
         """
         mask = self._scene.offered[phase][None]
+        price = self.pricing.in_force.of("")[0]
         case = Case(
             scores=scores,
             costs_usd=costs,
             mask=mask,
-            prices=np.zeros(1),
+            prices=np.full(1, price),
             max_quality_gaps=np.full(1, np.nan),
-            tickets=np.zeros(1, np.int64),
+            tickets=np.full(1, at, np.int64),
         )
-        wanted = decide(scores, costs, mask, self.pricing.in_force.of("")[0])
-        booked = self._booking.book([f"r{at}"], [""], case, wanted)
+        wanted = decide(scores, costs, mask, price)
+        found = self._explored(case, wanted, stds, plain_stds)
+        booked = self._booking.book([f"r{at}"], [""], case, found.choice, None, wanted)
         column = int(booked.choice[0])
         predicted_usd, true_usd = float(costs[0, column]), float(self._scene.costs_usd[at, column])
         self._ledger.settle(f"r{at}", true_usd)
         self.pricing.settled("", predicted_usd, true_usd)
-        at_price = bool(booked.granted[0]) and booked.spent[0] < 0
+        at_price = bool(booked.granted[0]) and booked.spent[0] < 0 and not found.drawn[0]
         paid = np.array([predicted_usd if at_price else np.nan])
         self.pricing.observe(Observed([""], scores, costs, mask, booked.granted, paid))
         return column
+
+    def step(self) -> None:
+        """Does the periodic work of the prices and of the purse."""
+        self.pricing.step()
+        self._purse.step()
+
+    def _explored(self, case: Case, best: IndexArray, stds: FloatArray, plain: FloatArray) -> Drawn:
+        """Explores as the service's explorer does."""
+        share, left_usd = self._purse.share, self._purse.left_usd
+        most_usd = most_extra_usd(left_usd, share * EXPLORING.unknown_times)
+        others = EXPLORING.others(case, best, stds, np.full(1, most_usd))
+        shares = EXPLORING.shares(others, stds, plain, share)
+        uniforms = EXPLORING.uniforms([self._prefix], case.tickets)
+        found = drawn(case, best, others, stds, shares, uniforms)
+        if found.drawn[0]:
+            costs = case.costs_usd[0]
+            if not self._purse.pay(max(0.0, float(costs[found.choice[0]] - costs[best[0]]))):
+                found.choice[:], found.drawn[:] = best, False
+        return found
 
     def _now_ns(self) -> int:
         return round(self.now_s * 1e9)
@@ -232,11 +294,11 @@ def run_ours(
         period: requests in a period of the budget.
         knows_new: whether the predictor has known the model that joins from the start.
     """
-    rng, k = np.random.default_rng(seed), len(scene)
+    k = len(scene)
     plain, std = (prompts.scores, prompts.score_std) if knows_new else _new_unknown(prompts)
     lengths = Lengths(prompts, scene.price_factors[0])
     learner = Learner(prompts, plain, std, rule)
-    desk = Desk(prompts, scene, mean_usd, period)
+    desk = Desk(prompts, scene, mean_usd, period, seed)
     choice = np.zeros(k, np.intp)
     for at in range(k):
         desk.now_s = at * REQUEST_S
@@ -248,12 +310,11 @@ def run_ours(
             learner.step()
             lengths.step()
         if at % STEP == 0:
-            desk.pricing.step()
-        scores, deviations = learner.scores(row)
-        if rng.random() < EXPLORED:
-            drawn = scores + deviations * rng.standard_normal(scores.shape)
-            scores = round_scores(np.clip(drawn, 0.0, 1.0))
-        column = choice[at] = desk.decide(at, scores, lengths.costs_usd(row), phase)
+            desk.step()
+        scores, stds = learner.scores(row)
+        column = choice[at] = desk.decide(
+            at, scores, stds, std[row : row + 1], lengths.costs_usd(row), phase
+        )
         learner.told(row, int(column), float(scene.scores[at, column]))
         lengths.told(row, int(column), float(prompts.true_costs_usd[row, column]))
     everything = np.arange(k)

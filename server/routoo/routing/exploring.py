@@ -46,13 +46,13 @@ class Explored:
     Attributes:
         propensity: [n], probability of the choice; 1 where there was no other, NaN where a budget
             or a limit had no room for the first choice.
-        share: share of requests that were explored, of those that could be.
+        shares: [n], share of requests like it that were explored, of those that could be.
         most_usd: what a model might cost beyond the best one.
         drawn: the drawn rows; None: there are none.
     """
 
     propensity: Sequence[float]
-    share: float
+    shares: Sequence[float]
     most_usd: float
     drawn: DrawnRows | None = None
 
@@ -67,8 +67,9 @@ class Explored:
         if drawn is not None:
             part = DrawnRows(drawn.rows[rows], drawn.best[rows], drawn.reasons[rows])
             drawn = part if part.rows.any() else None
-        propensity = [self.propensity[row] for row in rows.tolist()]
-        return Explored(propensity, self.share, self.most_usd, drawn)
+        at = rows.tolist()
+        propensity, shares = ([one[row] for row in at] for one in (self.propensity, self.shares))
+        return Explored(propensity, shares, self.most_usd, drawn)
 
 
 def drawing_of(policies: Mapping[str, Policy]) -> Guarantee | None:

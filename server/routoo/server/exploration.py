@@ -45,7 +45,13 @@ def check_exploration(settings: Settings, artifact: Artifact) -> Exploration | N
             "policy.explore: the predictor does not tell the standard deviation of its scores,"
             " which models are drawn by; serve one that does, or leave policy.explore out"
         )
-    return Exploration(explore.floor, explore.seed)
+    return Exploration(
+        floor=explore.floor,
+        seed=explore.seed,
+        unknown_times=explore.unknown_times,
+        unknown_above=explore.unknown_above,
+        known_below=explore.known_below,
+    )
 
 
 def open_explorer(

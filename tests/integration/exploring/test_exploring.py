@@ -104,6 +104,22 @@ async def test_a_replay_draws_the_same_to_the_bit(tmp_path: Path) -> None:
     assert told.same + told.turned <= 40
 
 
+async def test_a_model_that_is_unknown_is_explored_more_often_and_replayed(tmp_path: Path) -> None:
+    unknown = {"unknown_share": 0.5, "unknown_above": 1e-4, "known_below": 1e-4}
+    explore = {**EXPLORE, "share": 0.01, **unknown}
+    policy = {"explore": explore, "max_mean_cost_usd": 1.0}
+    async with serving(settings_of(tmp_path, policy=policy)) as running:
+        replies = await routed(running)
+    drawn = [one for one in replies if one.reason.rule == route_pb2.RULE_EXPLORED]
+    assert 8 <= len(drawn) <= 32
+    lines = lines_of(tmp_path / "decisions.jsonl")
+    for line in lines:
+        assert line["explore"]["share"] == pytest.approx(0.5, abs=0.01)
+        if "unexplored" not in line:
+            assert line["propensity"] == 1.0 - line["explore"]["share"]
+    assert reproduce(read_logs([tmp_path / "decisions.jsonl"])).mismatches == []
+
+
 async def test_another_seed_is_found_out(tmp_path: Path) -> None:
     async with serving(settings_of(tmp_path)) as running:
         await routed(running)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from routoo.config.section import Section
 
@@ -20,3 +22,21 @@ class ExploreSettings(Section):
     """Least predicted score of an explored model, as a share of the best one's."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Changes which decisions are explored. They follow from it and the decisions' ids."""
+    unknown_share: float | None = Field(default=None, gt=0, le=0.5, allow_inf_nan=False)
+    """The same share for requests that a model could answer of which hardly anything is known, so
+    that one that joins is soon found out about; at least ``share``. Unset: it is ``share``."""
+    unknown_above: float = Field(default=0.1, gt=0, le=1, allow_inf_nan=False)
+    """A model is unknown where the predictor's standard deviation of its score is above this ..."""
+    known_below: float = Field(default=0.03, gt=0, le=1, allow_inf_nan=False)
+    """... until reports have taken it to this or less. That needs ``learning``."""
+
+    @model_validator(mode="after")
+    def _unknown_more_often(self) -> Self:
+        if self.unknown_share is not None and self.unknown_share < self.share:
+            raise ValueError("unknown_share has to be at least share; raise it, or leave it out")
+        return self
+
+    @property
+    def unknown_times(self) -> float:
+        """How many times as often requests are explored that an unknown model could answer."""
+        return 1.0 if self.unknown_share is None else self.unknown_share / self.share

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from routoo.engine.exploring.purse import most_extra_usd
 from routoo.routing.exploring import DrawnRows, Explored
 from routoo.selector.exploring.draws import draw, start_of
 from routoo.selector.exploring.exploration import SHARE, drawn
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from routoo.selector.exploring.exploration import Exploration
     from routoo.telemetry.exploration_counts import ExplorationCounts
 
-# One request may take this part of what is at hand, and the requests that are decided with it are
-# taken to be explored so many times as often as on the average, so that hardly ever a drawn model
-# finds that another one has taken its money: the probabilities would not be those of the choice.
-_PART: Final = 0.5
-_MORE: Final = 4.0
 # Of so many rows, numbers take less time than arrays.
 _FEW: Final = 8
 
@@ -116,8 +112,9 @@ class Explorer:
         share, stds, n = self.purse.share, prepared.estimates.score_std, len(requests)
         if share <= 0.0 or stds is None:
             return chosen
-        most_usd = self.purse.left_usd * _PART / max(1.0, _MORE * share * n)
-        if n > _FEW:
+        times = self._rule.unknown_times
+        most_usd = most_extra_usd(self.purse.left_usd, share * times * n)
+        if n > _FEW or times > 1.0:
             return self._drawn(requests, prepared, chosen, stds, share, most_usd)
         rule, case, choice = self._rule, prepared.case, chosen.choice
         start = start_of(rule.seed, SHARE, prepared.prefix)
@@ -136,7 +133,7 @@ class Explorer:
         if prepared.turns is not None or any(one.named for one in requests):
             for row, is_open in enumerate(_open_rows(requests, prepared, chosen).tolist()):
                 odds[row] = odds[row] if is_open else 1.0
-        chosen.explored = Explored(odds, share, most_usd)
+        chosen.explored = Explored(odds, [share] * n, most_usd)
         return chosen
 
     def _drawn(
@@ -149,11 +146,12 @@ class Explorer:
         most_usd: float,
     ) -> Chosen:
         """Draws the models of a batch, and pays for them."""
-        case, best, n = prepared.case, chosen.choice, len(requests)
-        others = self._rule.others(case, best, stds, np.full(n, most_usd))
+        rule, case, best, n = self._rule, prepared.case, chosen.choice, len(requests)
+        others = rule.others(case, best, stds, np.full(n, most_usd))
         others[~_open_rows(requests, prepared, chosen)] = False
-        uniforms = self._rule.uniforms([prepared.prefix] * n, case.tickets)
-        found = drawn(case, best, others, stds, np.full(n, share), uniforms)
+        uniforms = rule.uniforms([prepared.prefix] * n, case.tickets)
+        shares = rule.shares(others, stds, prepared.estimates.plain_std, share)
+        found = drawn(case, best, others, stds, shares, uniforms)
         extra_usd = _extra_usd(prepared, best, found.choice)
         for row in np.flatnonzero(found.drawn).tolist():
             if not self.purse.pay(extra_usd.item(row)):
@@ -161,7 +159,7 @@ class Explorer:
                 found.drawn[row] = False
                 found.propensity[row] = nan
                 self._counts.withdrawn.inc()
-        explored = Explored(found.propensity.tolist(), share, most_usd)
+        explored = Explored(found.propensity.tolist(), shares.tolist(), most_usd)
         if not found.drawn.any():
             chosen.explored = explored
             return chosen
@@ -197,7 +195,7 @@ class Explorer:
             one if keeps or one >= 1.0 else nan
             for one, keeps in zip(explored.propensity, kept.tolist(), strict=True)
         ]
-        told = Explored(odds, explored.share, explored.most_usd)
+        told = Explored(odds, explored.shares, explored.most_usd)
         was = explored.drawn
         if was is None:
             return replace(before if again is None else again, explored=told)

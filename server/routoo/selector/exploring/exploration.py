@@ -12,8 +12,8 @@ Bayesian algorithms for best-arm identification", arXiv 1602.08448).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from math import isnan
+from dataclasses import dataclass
+from math import inf, isnan
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -46,10 +46,17 @@ class Exploration:
     Attributes:
         floor: least predicted score of a model, as a share of the best one's, in [0, 1].
         seed: of the draws.
+        unknown_times: requests that an unknown model could answer are explored so many times as
+            often as others, at least 1.
+        unknown_above: a model is unknown whose predicted score has a standard deviation above this,
+        known_below: until reports have taken it to this.
     """
 
     floor: float
     seed: int
+    unknown_times: float = 1.0
+    unknown_above: float = inf
+    known_below: float = 0.0
 
     @classmethod
     def restored(cls, values: Mapping[str, Any]) -> Self:
@@ -57,8 +64,11 @@ class Exploration:
         return cls(float(values["floor"]), int(values["seed"]))
 
     def logged(self) -> dict[str, Any]:
-        """Returns the attributes as plain values, for the decision log."""
-        return asdict(self)
+        """Returns what draws follow from, as plain values, for the decision log.
+
+        The share that came of the other attributes is in each decision.
+        """
+        return {"floor": self.floor, "seed": self.seed}
 
     def others(self, case: Case, best: IndexArray, stds: FloatArray, most: FloatArray) -> BoolArray:
         """Returns the models that could stand in for the best ones, bool [n, m].
@@ -99,6 +109,24 @@ class Exploration:
             ):
                 return True
         return False
+
+    def shares(
+        self, others: BoolArray, stds: FloatArray, plain_stds: FloatArray | None, share: float
+    ) -> FloatArray:
+        """Returns the share of requests like each row that are explored, float64 [n].
+
+        By the share of all requests, a model that nothing is known of would be found only after
+        thousands of them.
+
+        Args:
+            others: bool [n, m], see ``others``.
+            stds: float64 [n, m], standard deviations of the scores.
+            plain_stds: float64 [n, m], the same as the predictor told them; None: they are equal.
+            share: the share where no model is unknown.
+        """
+        told = stds if plain_stds is None else plain_stds
+        unknown = others & (told > self.unknown_above) & (stds > self.known_below)
+        return np.where(unknown.any(axis=1), share * self.unknown_times, share)
 
     def uniforms(
         self, prefixes: Sequence[str], tickets: NDArray[np.int64]

@@ -182,7 +182,7 @@ class BatchRecord:
         if explored is None or isnan(explored.propensity[row]):
             return
         if explored.propensity[row] < 1.0:
-            values["explore"] = {"share": explored.share, "most_usd": explored.most_usd}
+            values["explore"] = {"share": explored.shares[row], "most_usd": explored.most_usd}
         if explored.drawn is not None and explored.drawn.rows[row]:
             values["unexplored"] = self.batch.pool.names[explored.drawn.best[row]]
 

@@ -34,7 +34,7 @@ def random_case(n: int, m: int, seed: int, **more: Any) -> tuple[Case, np.ndarra
 
 
 def explored(
-    case: Case, stds: np.ndarray, share: float = 0.02, rule: Exploration | None = None
+    case: Case, stds: np.ndarray, share: Any = 0.02, rule: Exploration | None = None
 ) -> Any:
     rule = rule or Exploration(floor=0.8, seed=7)
     best = Lp().choose(case)
@@ -105,6 +105,22 @@ def test_propensities_are_those_of_the_whole_policy() -> None:
     assert others[rows, found.choice[rows]].all()
 
 
+def test_requests_are_explored_more_often_while_a_model_is_unknown() -> None:
+    case, stds = random_case(2000, 5, 5)
+    plain = stds.copy()
+    plain[:, 2] = 0.3
+    rule = Exploration(0.8, 7, unknown_times=10.0, unknown_above=0.1, known_below=0.05)
+    _, others, _ = explored(case, stds, rule=rule)
+    shares = rule.shares(others, stds, plain, 0.02)
+    expected = np.where(others[:, 2] & (stds[:, 2] > 0.05), 0.02 * 10.0, 0.02)
+    np.testing.assert_array_equal(shares, expected)
+    assert set(shares.tolist()) == {0.02, 0.2}
+    # What the predictor knows, and what reports have taught, is explored as ever.
+    assert (rule.shares(others, stds, None, 0.02) == 0.02).all()
+    assert (rule.shares(others, np.minimum(stds, 0.05), plain, 0.02) == 0.02).all()
+    assert (Exploration(0.8, 7).shares(others, plain, None, 0.02) == 0.02).all()
+
+
 def test_charges_of_limits_count_in_the_odds() -> None:
     case, _ = random_case(1, 3, 8)
     free = Case(
@@ -131,7 +147,7 @@ def test_charges_of_limits_count_in_the_odds() -> None:
     assert probabilities(charged, rows, others, np.full((1, 3), 0.05))[0, 1] > 0.99
 
 
-def chi_square(case: Case, stds: np.ndarray, share: float) -> tuple[float, float]:
+def chi_square(case: Case, stds: np.ndarray, share: Any) -> tuple[float, float]:
     """Returns the statistic of choices against their probabilities, and its 99 % bound.
 
     Cells are of a model and a twentieth of its probability, so that it is not the sum over prompts
@@ -139,8 +155,9 @@ def chi_square(case: Case, stds: np.ndarray, share: float) -> tuple[float, float
     """
     best, others, found = explored(case, stds, share=share)
     could = np.flatnonzero(others.any(axis=1))
-    odds = share * probabilities(case, could, others, stds)
-    odds[np.arange(len(could)), best[could]] += 1.0 - share
+    shares = np.broadcast_to(share, len(best))[could]
+    odds = shares[:, None] * probabilities(case, could, others, stds)
+    odds[np.arange(len(could)), best[could]] += 1.0 - shares
     cell = np.minimum((odds * 20.0).astype(int), 19) + 20 * np.arange(odds.shape[1])
     chosen = np.zeros_like(odds)
     chosen[np.arange(len(could)), found.choice[could]] = 1.0
@@ -156,4 +173,10 @@ def chi_square(case: Case, stds: np.ndarray, share: float) -> tuple[float, float
 def test_choices_follow_their_propensities() -> None:
     case, stds = random_case(8_000, 5, 11)
     statistic, bound = chi_square(case, stds, share=0.4)
+    assert statistic < bound
+
+
+def test_choices_follow_their_propensities_where_shares_differ() -> None:
+    case, stds = random_case(8_000, 5, 12)
+    statistic, bound = chi_square(case, stds, share=np.where(np.arange(8_000) % 3, 0.02, 0.4))
     assert statistic < bound
