@@ -38,13 +38,12 @@ from harness.budgeted.drift import (
     NEW,
     PHASES,
     SCENARIOS,
-    Prompts,
     Scene,
-    read_prompts,
     scene_of,
 )
 from harness.budgeted.learning import Run, run_ours
 from harness.budgeted.pareto_peer import Peer, is_installed
+from harness.budgeted.prompts import Prompts, read_prompts
 from harness.command import data_folder, make_parser, run
 
 BUDGETS_USD = (2e-4, 3.5e-4, 6e-4, 1e-3, 2e-3, 3.5e-3, 6e-3)

@@ -8,32 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from harness.budgeted.prompts import read_prompts
 from harness.budgeted.stream import FOREVER, FloatArray, IndexArray
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.config.sections.policy import PricesSettings
 from routoo.engine.booking.single import BudgetBooking
-from routoo.predictor.artifact import load_artifact, shipped_artifact
-from routoo.predictor.encoding import PaddedGraph
-from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import Observed
 from routoo.routing.estimates import costs_usd_of
 from routoo.routing.money.operating_point import PricedSample
-from routoo.routing.pool import load_pool
 from routoo.selector.policies.base import Case
-from routoo.selector.policies.lp import decide, round_scores
+from routoo.selector.policies.lp import decide
 
-BANDIT_POOL = Path(__file__).parents[1] / "pools" / "bandit.yaml"
 BUDGETS_USD = np.geomspace(1e-4, 5e-3, 7)
 """Mean budgets per request."""
 SHIFTS = ("none", "price cut", "longer answers")
 PERIOD_S = 1_000.0
 # The default interval between two solutions.
 STEP_S = 0.5
-BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +70,13 @@ class BanditPass:
 
 def read_bandit(data: Path) -> BanditStream:
     """Reads the prompts, with the shipped predictor's predictions."""
-    pool = load_pool(BANDIT_POOL)
-    artifact = load_artifact(shipped_artifact())
-    graph = PaddedGraph(artifact, pool.predictor_names)
-    predictor = OnnxPredictor(artifact, provider="cpu", intra_op_threads=1, graph=graph)
-    columns = pool.columns_in(predictor.models)
-    table = pq.read_table(data / "paretobandit_val.parquet")
-    prompts = table["prompt"].to_pylist()
-    parts = [predictor.predict(prompts[at : at + BATCH]) for at in range(0, len(prompts), BATCH)]
-    tokens = np.rint(np.concatenate([part.output_tokens for part in parts])[:, columns])
-    inputs = np.concatenate([part.input_tokens for part in parts])
-
-    def figures(kind: str) -> FloatArray:
-        found = [table[f"{kind}:{name}"].to_numpy() for name in pool.names]
-        return np.stack(found, axis=1).astype(np.float64)
-
+    found = read_prompts(data)
     return BanditStream(
-        scores=round_scores(np.concatenate([part.scores for part in parts])[:, columns]),
-        costs_usd=costs_usd_of(pool, inputs, tokens.astype(np.float64), None),
-        true_scores=figures("score"),
-        true_costs_usd=figures("cost"),
-        sample=PricedSample(
-            artifact.calibration_sample(), pool, artifact.columns_of(pool.predictor_names)
-        ),
+        scores=found.scores,
+        costs_usd=costs_usd_of(found.pool, found.input_tokens, found.output_tokens, None),
+        true_scores=found.true_scores,
+        true_costs_usd=found.true_costs_usd,
+        sample=found.sample,
     )
 
 

@@ -5,7 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from harness.budgeted.drift import NEW, NEW_STD, FloatArray, IndexArray, Prompts, Scene
+from harness.budgeted.drift import NEW, NEW_STD, FloatArray, IndexArray, Scene
+from harness.budgeted.prompts import Prompts
 from harness.budgeted.stream import FOREVER
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, apart_tenant, one_nano_usd

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.budgeted.drift import PHASES, FloatArray, Prompts, Scene
+from harness.budgeted.drift import PHASES, FloatArray, Scene
 from harness.budgeted.learning import Run
+from harness.budgeted.prompts import Prompts
 
 # US dollars per million tokens of input and output, as its own experiments have them.
 _PRICES_USD = {
