@@ -250,7 +250,8 @@ class RouterClient:
     ) -> bool:
         """Reports what really happened, once per decision; settles its cost in the budgets.
 
-        It may be repeated: the service books a decision once.
+        A score alone is a grade: it settles nothing, and is taken once, before or after the rest.
+        A report may be repeated: the service books a decision once.
 
         Returns:
             Whether the service booked or counted the outcome for this call. False: the decision is

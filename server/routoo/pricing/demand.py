@@ -14,16 +14,28 @@ class Rate:
 
     Args:
         memory_s: a request of this age counts 1/e.
+
+    Attributes:
+        memory_s: the same.
     """
 
     def __init__(self, memory_s: float) -> None:
-        self._memory_s = memory_s
+        self.memory_s = memory_s
         self._requests = 0.0
         self._time_s = _QUIET_BEFORE * memory_s
 
+    def over(self, memory_s: float) -> Rate:
+        """Returns the same rate, which from now on is one over another memory."""
+        if memory_s == self.memory_s:
+            return self
+        found = Rate(memory_s)
+        found._time_s = min(self._time_s, memory_s)
+        found._requests = self.per_s * found._time_s
+        return found
+
     def note(self, requests: float, elapsed_s: float) -> None:
         """Takes note of requests that came within ``elapsed_s`` seconds."""
-        kept = exp(-elapsed_s / self._memory_s)
+        kept = exp(-elapsed_s / self.memory_s)
         self._requests = self._requests * kept + requests
         self._time_s = self._time_s * kept + elapsed_s
 

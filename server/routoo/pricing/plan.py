@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import BoolArray, FloatArray
 
 # Memory of the rate of requests, in periods of the budget. An eighth follows a change of traffic
-# while most of the period is still ahead, and averages over short bursts.
+# while most of the period is still ahead, and averages over short bursts. Of an even spending it is
+# no longer than the time in which that makes good: by the rate of a quiet night, the requests of a
+# morning would spend several times their pace.
 RATE_MEMORY_PERIODS = 0.125
 # Memory of the comparison of real with planned spending, in periods of the budget, and in requests
 # if those go further back. It is a fifth of the memory of the rate, so that a wrong plan is
@@ -53,6 +55,9 @@ _HELD_BACK = 0.001
 # Near the end of a period, one request may cost the money left by so many standard errors of its
 # prediction.
 _CERTAIN = 1.5
+# What was spent too little of an even spending is made good at no more than so many times its pace,
+# up to the end of the period.
+_MOST_PACE = 2.0
 # Requests in a period, as long as none was seen.
 _UNSEEN_REQUESTS = 1000.0
 # Requests of other replicas since the last solution: at most this many times the usual number, and
@@ -82,7 +87,7 @@ class BudgetPlan:
         self.cheapest_usd = 0.0
         self._period_s = terms.period_ns / _NANO
         self._even_s = terms.even_ns / _NANO
-        self._rate = Rate(RATE_MEMORY_PERIODS * self._period_s)
+        self._rate = Rate(min(RATE_MEMORY_PERIODS * self._period_s, self._even_s or inf))
         self._drift = Drift(
             DRIFT_MEMORY_PERIODS * self._period_s,
             DRIFT_MEMORY_REQUESTS,
@@ -106,7 +111,7 @@ class BudgetPlan:
 
     def go_on_from(self, other: BudgetPlan) -> None:
         """Takes over the history of the same budget, perhaps with another limit."""
-        self._rate, self._drift = other._rate, other._drift
+        self._rate, self._drift = other._rate.over(self._rate.memory_s), other._drift
         self._correction = other._correction
         self._granted_before = other._granted_before
         self.mean_cost_usd, self.planned_usd = other.mean_cost_usd, other.planned_usd
@@ -165,6 +170,8 @@ class BudgetPlan:
             # More requests may come than expected; the cheapest models have to be left for them.
             planned_usd = max(0.0, planned_usd - _SURE * deviation * ratio * self.cheapest_usd)
             mean_cost_usd = planned_usd / max(1.0, ahead - _LEAD * deviation)
+            if self._even_s:
+                mean_cost_usd = min(mean_cost_usd, self._paced_usd(_MOST_PACE))
         self.mean_cost_usd = mean_cost_usd / self._drift.ratio / ratio
         self.most_cost_usd = planned_usd / ratio / (1.0 + _CERTAIN * self._correction.error)
 
@@ -172,11 +179,15 @@ class BudgetPlan:
         """Returns the mean cost that makes good what was spent more or less than evenly."""
         limit_usd = self.terms.limit_nano_usd / _NANO
         usd_per_s = limit_usd / self._period_s
-        even_usd = usd_per_s * self._even_s
         owed_usd = usd_per_s * (self._period_s - state.period_left_s) - spent_usd
+        pace = 1.0 + owed_usd / (usd_per_s * self._even_s)
+        return self._paced_usd(min(max(0.0, pace), _MOST_PACE))
+
+    def _paced_usd(self, pace: float) -> float:
+        """Returns the mean cost at so many times the even spending."""
         rate = self._rate.per_s or _UNSEEN_REQUESTS / self._period_s
-        planned_usd = max(0.0, even_usd + min(owed_usd, even_usd))
-        return planned_usd / max(1.0, rate * self._even_s)
+        even_usd = self.terms.limit_nano_usd / _NANO / self._period_s * self._even_s
+        return pace * even_usd / max(1.0, rate * self._even_s)
 
     def _ahead(self, state: BudgetState) -> float:
         """Returns how many requests are still to come in a fixed period."""

@@ -23,8 +23,8 @@ def check_exploration(settings: Settings, artifact: Artifact) -> Exploration | N
     """Returns the rule for exploring; None: the settings ask for none.
 
     Raises:
-        ConfigError: there is no budget for it, or the predictor does not tell how sure it is; one
-            line.
+        ConfigError: there is no budget for it, the predictor does not tell how sure it is, or
+            nothing would make an unknown model known; one line.
     """
     explore = settings.policy.explore
     if explore is None:
@@ -44,6 +44,12 @@ def check_exploration(settings: Settings, artifact: Artifact) -> Exploration | N
         raise ConfigError(
             "policy.explore: the predictor does not tell the standard deviation of its scores,"
             " which models are drawn by; serve one that does, or leave policy.explore out"
+        )
+    if explore.unknown_share is not None and not settings.learning.enabled:
+        raise ConfigError(
+            "policy.explore.unknown_share: without learning.enabled no report makes a model known,"
+            " and the greater share would stay; set learning.enabled: true, or leave unknown_share"
+            " out"
         )
     return Exploration(
         floor=explore.floor,

@@ -108,7 +108,8 @@ async def test_a_model_that_is_unknown_is_explored_more_often_and_replayed(tmp_p
     unknown = {"unknown_share": 0.5, "unknown_above": 1e-4, "known_below": 1e-4}
     explore = {**EXPLORE, "share": 0.01, **unknown}
     policy = {"explore": explore, "max_mean_cost_usd": 1.0}
-    async with serving(settings_of(tmp_path, policy=policy)) as running:
+    learning = {"enabled": True}
+    async with serving(settings_of(tmp_path, policy=policy, learning=learning)) as running:
         replies = await routed(running)
     drawn = [one for one in replies if one.reason.rule == route_pb2.RULE_EXPLORED]
     assert 8 <= len(drawn) <= 32
@@ -335,6 +336,10 @@ def test_a_log_that_cannot_keep_what_it_is_to_keep(
             "policy.explore.budget: budget explore pays for requests",
         ),
         ({"policy": {"name": "best", "explore": EXPLORE}}, "policies at a price"),
+        (
+            {"policy": {"explore": {**EXPLORE, "unknown_share": 0.5}}},
+            "policy.explore.unknown_share: without learning.enabled no report",
+        ),
         ({"policy": {"explore": {**EXPLORE, "share": 0.0}}}, "share"),
         ({"policy": {"explore": {**EXPLORE, "share": 0.6}}}, "share"),
         ({"policy": {"explore": {**EXPLORE, "floor": 1.1}}}, "floor"),

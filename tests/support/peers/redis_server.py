@@ -41,8 +41,9 @@ def free_port_below_the_bus() -> int:
     Both stay bound for as long as this process lives, so that nobody else gets them before the
     server listens: Linux lets it, as it asks to reuse addresses on which nobody listens.
     """
-    # The bus is below the ports that connections of this machine get.
-    for port in random.Random().sample(range(10_000, 22_000), 100):  # noqa: S311
+    # Both are above the ports of ``ports.free_port``, on which nobody may listen yet, and below
+    # those that connections of this machine get.
+    for port in random.Random().sample(range(20_000, 22_000), 100):  # noqa: S311
         both = [socket.socket() for _ in range(2)]
         try:
             for one, wanted in zip(both, (port, port + 10_000), strict=True):

@@ -12,6 +12,7 @@ from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.config.sections.policy import PricesSettings
 from routoo.pricing.online import OnlinePricing
+from routoo.pricing.plan import BudgetPlan
 from routoo.pricing.prices import Observed
 from routoo.selector.policies.lp import decide, round_scores
 
@@ -162,3 +163,32 @@ def test_a_budget_is_spent_evenly_where_its_requests_change(true: float) -> None
         assert spent_usd(service) - before_usd == pytest.approx(0.2, rel=0.1)
     service.serve(399, 199.0, true=true)
     assert 0.97 <= spent_usd(service) <= 1.0
+
+
+def test_what_a_quiet_period_has_left_is_spent_at_twice_the_pace_at_most() -> None:
+    service = Service(terms(1.0, even_s=50.0))
+    while service.now_s < 700.0:
+        service.now_s += 1.0
+        service.pricing.step()
+    # It takes some requests to see how many there are, and what they cost.
+    service.serve(100, 100.0)
+    for seconds in (150.0, 49.0):  # and so up to the end
+        before_usd = spent_usd(service)
+        service.serve(round(seconds), seconds)
+        # One request may cost as much as three seconds of that pace.
+        assert spent_usd(service) - before_usd <= 2e-3 * seconds + 0.03
+    assert spent_usd(service) < 0.8
+
+
+def test_a_plan_goes_on_with_the_rate_that_it_knows() -> None:
+    before = BudgetPlan(terms(1.0))
+    before.note(np.ones(40, np.bool_), np.full(40, np.nan))
+    state = Service(terms(1.0)).ledger.states()[0]
+    before.look(state, 20.0)
+    evenly = BudgetPlan(terms(1.0, even_s=50.0))
+    evenly.go_on_from(before)
+    assert evenly._rate.memory_s == 50.0
+    assert evenly._rate.per_s == pytest.approx(before._rate.per_s)
+    again = BudgetPlan(terms(2.0, even_s=50.0))
+    again.go_on_from(evenly)
+    assert again._rate is evenly._rate

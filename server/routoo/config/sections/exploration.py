@@ -24,11 +24,12 @@ class ExploreSettings(Section):
     """Changes which decisions are explored. They follow from it and the decisions' ids."""
     unknown_share: float | None = Field(default=None, gt=0, le=0.5, allow_inf_nan=False)
     """The same share for requests that a model could answer of which hardly anything is known, so
-    that one that joins is soon found out about; at least ``share``. Unset: it is ``share``."""
+    that one that joins is soon found out about; at least ``share``. Needs ``learning.enabled``.
+    Unset: it is ``share``."""
     unknown_above: float = Field(default=0.1, gt=0, le=1, allow_inf_nan=False)
     """A model is unknown where the predictor's standard deviation of its score is above this ..."""
     known_below: float = Field(default=0.03, gt=0, le=1, allow_inf_nan=False)
-    """... until reports have taken it to this or less. That needs ``learning``."""
+    """... until reports have taken it to this or less."""
 
     @model_validator(mode="after")
     def _unknown_more_often(self) -> Self:

@@ -58,9 +58,18 @@ class Report:
     estimated: bool = False
 
     def with_more(self, other: Report) -> Report:
-        """Returns the report with what it does not tell taken from another, as a later grade."""
+        """Returns the report with what it does not tell taken from another.
+
+        One of the two is a grade, which may have come before or after what the answer took: it does
+        not tell that nothing failed.
+        """
         told = {one.name: getattr(self, one.name) for one in fields(self)}
-        known = {name: value for name, value in told.items() if value not in (None, "")}
+        # Not by equality: a score of 0 is told.
+        known = {
+            name: value
+            for name, value in told.items()
+            if value is not None and value is not False and value != ""
+        }
         return replace(other, **known)
 
 

@@ -12,6 +12,7 @@ from routoo.predictor.conversation import conversation
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.outcome import OutcomeReport
 from routoo.routing.request import PromptRequest
+from routoo.tariffs.usage import Usage
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
 from routoo.telemetry.decision_log.sampling import Sampler
@@ -91,6 +92,28 @@ async def test_reports_are_lines_of_their_own_without_the_provider_s_words(
         {"kind": "outcome", "id": second.decision_id, "model": "large", "failed": True},
     ]
     assert CANARY not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("grade_first", [False, True])
+async def test_a_grade_and_what_its_answer_took_are_one_report_in_either_order(
+    artifact: Artifact, tmp_path: Path, *, grade_first: bool
+) -> None:
+    usage = Usage(output_tokens=7)
+    async with logged_engine(artifact, tmp_path / "log") as engine:
+        broken, short = await outcomes(*(engine.route(PromptRequest("hard")) for _ in range(2)))
+        grades = [OutcomeReport(one.decision_id, score=0.0) for one in (broken, short)]
+        told = [
+            OutcomeReport(broken.decision_id, model="large", error="HTTP status 500"),
+            OutcomeReport(short.decision_id, usage=usage, estimated=True),
+        ]
+        for report in (*grades, *told) if grade_first else (*told, *grades):
+            assert await engine.report(report)
+    log = read_logs([tmp_path / "log"])
+    assert log.findings == []
+    found = log.reports[broken.decision_id]
+    assert (found.model, found.score, found.failed) == ("large", 0.0, True)
+    found = log.reports[short.decision_id]
+    assert (found.usage, found.score, found.estimated) == (usage, 0.0, True)
 
 
 async def test_answers_that_were_weighed_are_lines_with_the_reason(

@@ -10,7 +10,7 @@ const TELLS = {
   REPORT_RESULT_COUNTED: "Counted.",
   REPORT_RESULT_COUNTED_TOO_LATE_FOR_BUDGETS: "Counted; the budgets keep what they booked before.",
   REPORT_RESULT_UNKNOWN_DECISION: "Not counted: the service does not know this decision, or no longer.",
-  REPORT_RESULT_REPORTED_BEFORE: "Not counted: this decision was reported before, and that report stays.",
+  REPORT_RESULT_REPORTED_BEFORE: "Not counted: this decision was reported or graded before, and that stays.",
 };
 
 export function startGrade({ feed }) {
