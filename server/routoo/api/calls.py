@@ -197,12 +197,11 @@ class Calls:
                     error.retry_after_s = self.overload.retry_after_s
                 status, line = reported(error, rpc)
                 code = status.name
-                await self._may_refuse.wait()
                 # gRPC keeps what ``abort`` raises in a cycle with the call. The message, which
                 # the frames of the error hold, would stay until the garbage collector finds it.
                 error.__traceback__ = None
+                failed = error
                 del body
-                await self._abort(context, status, line, error)
             finally:
                 if entered_s is not None:
                     overload.leave(entered_s)
@@ -211,6 +210,9 @@ class Calls:
                     admission.leave()
                 self.answered(rpc, code, perf_counter() - started_s)
                 self._left(active)
+            # Only now, so that a caller that is refused finds its own room free again.
+            await self._may_refuse.wait()
+            return await self._abort(context, status, line, failed)
 
         return grpc.stream_unary_rpc_method_handler(answered)
 

@@ -22,6 +22,8 @@ from routoo.errors import ConfigError, InvalidRequestError
 from routoo.server.budgets import open_ledger
 from support.budgets import START_NS, FakeClock, budget, opened, reserve
 
+KNOWN_TO_LEDGER = ("routoo.errors", "routoo.interval_thread", "routoo.config.sections.budget")
+
 
 @given(amount=st.floats(0.0, 9_000_000.0))
 def test_nano_usd_round_up_and_by_less_than_one(amount: float) -> None:
@@ -155,12 +157,11 @@ def test_the_ledger_knows_nothing_of_the_rest_of_the_service() -> None:
         found = re.findall(
             r"^ *(?:from|import) (routoo\S*|grpc\S*|google\S*)", path.read_text(), re.MULTILINE
         )
-        # The settings' types are named for the type checker only.
+        # The settings' types are named for the type checker only; a thread knows of no service.
         others = {
             name
             for name in found
-            if not name.startswith("routoo.budget.")
-            and name not in ("routoo.errors", "routoo.config.sections.budget")
+            if not name.startswith("routoo.budget.") and name not in KNOWN_TO_LEDGER
         }
         assert not others, path.name
 
