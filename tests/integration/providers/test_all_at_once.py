@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+import orjson
 import pytest
 import yaml
 
@@ -51,10 +52,14 @@ WIDE_LIMITS: dict[str, dict[str, int]] = {
     "acme": {"requests_per_minute": 1_000_000, "max_concurrent": 1_000_000},
     "other": {"max_concurrent": 1_000_000, "tokens_per_minute": 1_000_000_000},
 }
+TIGHT_LIMITS = {**WIDE_LIMITS, "other": {**WIDE_LIMITS["other"], "max_concurrent": 1}}
 
 
 def settings_of(
-    folder: Path, limits: dict[str, dict[str, int]], health: dict[str, float] = HEALTH
+    folder: Path,
+    limits: dict[str, dict[str, int]],
+    health: dict[str, float] = HEALTH,
+    usd: float = 1.0,
 ) -> Settings:
     """Makes settings with all that decides switched on, and the pool's file."""
     small, medium, large = ARMED
@@ -71,13 +76,13 @@ def settings_of(
         health=health,
         corrections={"interval_s": 0.01},
         budgets=[
-            {"name": "all", "usd": 1.0, "per": "1h"},
-            {"name": "team", "tenant": "team", "usd": 0.05, "per": "1h"},
+            {"name": "all", "usd": usd, "per": "365d"},
+            {"name": "team", "tenant": "team", "usd": 0.05, "per": "365d"},
             {
                 "name": "loose",
                 "tenant": "loose",
                 "usd": 0.00001,
-                "per": "1h",
+                "per": "365d",
                 "on_exhausted": "cheapest",
             },
         ],
@@ -220,9 +225,39 @@ async def route_past_a_failed_model(running: Running, settings: Callable[[], Set
             await running.stub.ReportOutcome(message, timeout=HANG_S)
 
 
+def told_in(path: Path) -> set[str]:
+    """Returns all that is told in the lines of decisions that are written whole by now."""
+    whole = map(orjson.loads, path.read_bytes().rpartition(b"\n")[0].splitlines())
+    return {name for line in whole if line["kind"] == "decision" for name in line}
+
+
+async def fill_a_limit(caller: Caller, path: Path) -> None:
+    """Goes on until a limit of one request at a time has turned a decision, and the log has it."""
+    async with asyncio.timeout(HANG_S):
+        while "limited" not in told_in(path):
+            await caller.answered(caller.running.route("easy", allowed_models=["large"]))
+            await caller.answered(caller.running.route("easy"))
+
+
+async def meet_the_rest(running: Running, path: Path) -> None:
+    """Goes on until the log has all that is to act; drawn requests may not have met all of it."""
+    requests = [route_pb2.RouteRequest(prompt="easy") for _ in range(3)]
+    joint = batch_pb2.RouteBatchRequest(requests=requests, budget_usd=1.0)
+    fields = {"tenant": "loose", "session_id": "last", "latency_percentile": 95}
+    async with asyncio.timeout(HANG_S):
+        while True:
+            await running.stub.RouteBatch(joint)
+            one = await running.route("easy", max_latency_ms=60_000.0, **fields)
+            took = {"input_tokens": 9, "output_tokens": 399, "latency_ms": 900.0}
+            told = outcome_pb2.ReportOutcomeRequest(decision_id=one.decision_id, **took)
+            await running.stub.ReportOutcome(told, timeout=HANG_S)
+            if told_in(path) >= ALL_TOLD:
+                return
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_all_that_decides_acts_together_and_is_replayed(tmp_path: Path, seed: int) -> None:
-    settings = settings_of(tmp_path, LIMITS)
+    settings, path = settings_of(tmp_path, LIMITS), tmp_path / "decisions.jsonl"
     async with serving(settings) as running:
         caller = Caller(running, seed)
         kinds = (caller.route, caller.route, caller.route, caller.report, caller.report)
@@ -236,10 +271,13 @@ async def test_all_that_decides_acts_together_and_is_replayed(tmp_path: Path, se
             together = caller.random.choice([1, 1, 12])
             await asyncio.gather(*(caller.random.choice(more)() for _ in range(together)))
             await check_money(running)
+        tight = lambda: settings_of(tmp_path, TIGHT_LIMITS)  # noqa: E731
+        assert await running.service.reloader.start(tight) == "switched"
+        await fill_a_limit(caller, path)
         await route_past_a_failed_model(
-            running, lambda: settings_of(tmp_path, WIDE_LIMITS, LONG_HEALTH)
+            running, lambda: settings_of(tmp_path, WIDE_LIMITS, LONG_HEALTH, usd=1000.0)
         )
-    path = tmp_path / "decisions.jsonl"
+        await meet_the_rest(running, path)
     log = read_logs([path])
     found = reproduce(log)
     assert (found.mismatches, found.findings) == ([], [])

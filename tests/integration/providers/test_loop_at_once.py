@@ -154,6 +154,9 @@ class Callers:
                     await self.running.stub.ReportOutcome(message, timeout=HANG_S)
                     if reply.reason.rule == rule and reply.learned_version:
                         break
+        joint = [route_pb2.RouteRequest(prompt="math") for _ in range(2)]
+        message = batch_pb2.RouteBatchRequest(requests=joint, budget_usd=0.1)
+        self.replies += (await self.running.stub.RouteBatch(message, timeout=HANG_S)).responses
 
     async def report(self) -> None:
         """Reports a decision twice, of which the first one counts: a grade, or a failure."""
