@@ -28,7 +28,7 @@ from harness.command import make_parser, run
 from harness.load import GrpcClient, Load, LoadError
 from harness.process import ServerProcess, StartError
 from harness.prompts import varied_prompts
-from routoo.telemetry.otlp import EXPORT
+from routoo.telemetry.otlp_transport import EXPORT
 from routoo.v1.route_pb2 import RouteRequest
 
 if TYPE_CHECKING:

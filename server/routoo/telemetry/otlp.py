@@ -1,4 +1,4 @@
-"""Sends spans to an OTLP collector over gRPC.
+"""Sends spans to an OTLP collector.
 
 The part of OTLP that spans need is small and its field numbers do not change, so it is written here
 (opentelemetry-proto, trace/v1/trace.proto). OpenTelemetry's own exporter needs three more packages,
@@ -10,13 +10,11 @@ from __future__ import annotations
 from struct import pack
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import structlog
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import Counter
 
-from routoo.config.address import past_proxies
-from routoo.telemetry.otlp_access import CollectorAccess
+from routoo.telemetry.otlp_transport import DeliveryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,11 +22,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from prometheus_client import CollectorRegistry
 
-EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-# How long a collector may take for one batch of spans; also limits the wait at the end.
-_TIMEOUT_S = 5.0
+    from routoo.telemetry.otlp_transport import Transport
+
 _FIXED64, _BYTES, _FIXED32 = 1, 2, 5
-_NO_ACCESS = CollectorAccess()
 _log = structlog.get_logger("routoo.tracing")
 
 
@@ -36,28 +32,14 @@ class OtlpExporter(SpanExporter):
     """Sends spans; called from the thread that gathers them. Undelivered spans are counted only.
 
     Args:
-        endpoint: http://HOST:PORT or https://HOST:PORT.
+        transport: the way to the collector.
+        endpoint: the collector, for the log.
         registry: the registry for the metric of sent and lost spans.
-        access: headers that go along, and whose certificate is trusted.
     """
 
-    def __init__(
-        self,
-        endpoint: str,
-        registry: CollectorRegistry,
-        access: CollectorAccess = _NO_ACCESS,
-    ) -> None:
-        scheme, _, address = endpoint.partition("://")
-        self._channel = (
-            grpc.insecure_channel(address, past_proxies(address))
-            if scheme == "http"
-            else grpc.secure_channel(
-                address, grpc.ssl_channel_credentials(access.ca), past_proxies(address)
-            )
-        )
-        self._call = self._channel.unary_unary(EXPORT, None, None)  # bytes
+    def __init__(self, transport: Transport, endpoint: str, registry: CollectorRegistry) -> None:
+        self._transport = transport
         self._endpoint = endpoint
-        self._headers = access.headers
         self._away = False
         self._spans = Counter(
             "routoo_trace_spans",
@@ -69,12 +51,11 @@ class OtlpExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Sends spans, and counts them as sent or lost."""
         try:
-            self._call(request_of(spans), timeout=_TIMEOUT_S, metadata=self._headers)
-        except grpc.RpcError as error:
+            self._transport.send(request_of(spans))
+        except DeliveryError as error:
             self._spans.labels("lost").inc(len(spans))
             if not self._away:
-                code = error.code().name if isinstance(error, grpc.Call) else "UNKNOWN"
-                _log.warning("trace collector is away", endpoint=self._endpoint, code=code)
+                _log.warning("trace collector is away", endpoint=self._endpoint, code=str(error))
             self._away = True
             return SpanExportResult.FAILURE
         self._spans.labels("sent").inc(len(spans))
@@ -85,7 +66,7 @@ class OtlpExporter(SpanExporter):
 
     def shutdown(self) -> None:
         """Closes the connection."""
-        self._channel.close()
+        self._transport.close()
 
 
 def request_of(spans: Sequence[ReadableSpan]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -44,7 +45,8 @@ class CollectorAccess:
         """Reads the headers of the environment and of the file, which goes first, and the CA.
 
         Raises:
-            ConfigError: a file cannot be read, or a header is malformed; tells no value.
+            ConfigError: a file cannot be read or is no PEM, or a header is malformed; tells no
+                value.
         """
         told = environ.get(HEADERS_VARIABLE, "")
         found = dict(_headers(told.split(","), "=", HEADERS_VARIABLE, quoted=True))
@@ -53,7 +55,23 @@ class CollectorAccess:
             lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
             found |= _headers(lines, ":", f"tracing.headers_file {settings.headers_file}")
         ca = None if settings.ca is None else _read(settings.ca, "tracing.ca")
-        return cls(tuple(found.items()), ca)
+        access = cls(tuple(found.items()), ca)
+        try:
+            access.tls()
+        except (ssl.SSLError, ValueError):
+            raise ConfigError(f"tracing.ca: {settings.ca} is not a PEM file") from None
+        return access
+
+    def tls(self) -> ssl.SSLContext:
+        """Returns what TLS trusts.
+
+        Raises:
+            ssl.SSLError: ``ca`` has no certificates.
+            ValueError: ``ca`` is not text.
+        """
+        if self.ca is None:
+            return ssl.create_default_context()
+        return ssl.create_default_context(cadata=self.ca.decode("ascii"))
 
 
 def _headers(

@@ -84,6 +84,7 @@ def open_tracing(settings: TracingSettings, registry: CollectorRegistry) -> Trac
     )
 
     from routoo.telemetry.otlp import OtlpExporter  # noqa: PLC0415
+    from routoo.telemetry.otlp_transport import open_transport  # noqa: PLC0415
 
     _log_as_json()
     provider = TracerProvider(
@@ -93,7 +94,8 @@ def open_tracing(settings: TracingSettings, registry: CollectorRegistry) -> Trac
         span_limits=SpanLimits(max_event_attributes=0),
         shutdown_on_exit=False,
     )
-    exporter = OtlpExporter(settings.endpoint, registry, CollectorAccess.of(settings))
+    transport = open_transport(settings, CollectorAccess.of(settings))
+    exporter = OtlpExporter(transport, settings.url, registry)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     traced: Any = filters.service_name(_TRACED_SERVICE)
     make_interceptor: Callable[..., Interceptor] = aio_server_interceptor

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from routoo.config.section import Section
 
-
-def _endpoint(value: str) -> str:
-    scheme, separator, rest = value.partition("://")
-    host, _, port = rest.rpartition(":")
-    if scheme not in ("http", "https") or not separator or not host or not port.isdigit():
-        raise ValueError("has to be http://HOST:PORT or https://HOST:PORT of an OTLP collector")
-    return value
+TRACES_PATH: Final = "/v1/traces"
+"""What OTLP adds to a collector's URL over HTTP; a URL that has it already is taken as it is."""
+_PORTS: Final = {"grpc": 4317, "http/protobuf": 4318}
 
 
 class TracingSettings(Section):
-    """Traces by OpenTelemetry, sent by OTLP over gRPC; needs the extra ``otel``."""
+    """Traces by OpenTelemetry, sent by OTLP; needs the extra ``otel``."""
 
     enabled: bool = False
     """Whether traces are sent."""
-    endpoint: Annotated[str, AfterValidator(_endpoint)] = "http://127.0.0.1:4317"
-    """With https, the collector has to show a certificate that the system trusts, or ``ca``."""
+    protocol: Literal["grpc", "http/protobuf"] = "grpc"
+    """How spans are sent; many hosted collectors take http/protobuf alone."""
+    endpoint: str | None = None
+    """The collector: http://HOST:PORT or https://HOST:PORT; with http/protobuf it may have a path,
+    and ``/v1/traces`` is added where it lacks. With https, the collector has to show a certificate
+    that the system trusts, or ``ca``. Unset: this machine's port 4317, or 4318 with
+    http/protobuf."""
     headers_file: Path | None = None
     """A file with headers for the collector, such as its key: a line ``name: value`` for each. They
     go before those of the variable ``OTEL_EXPORTER_OTLP_HEADERS``."""
@@ -33,9 +35,43 @@ class TracingSettings(Section):
     sample_ratio: float = Field(default=0.01, ge=0, le=1, allow_inf_nan=False)
     """The share of calls that are traced. A caller that decided about its trace is followed."""
 
+    @property
+    def url(self) -> str:
+        """The collector's address, set or usual."""
+        if self.endpoint is not None:
+            return self.endpoint
+        return f"http://127.0.0.1:{_PORTS[self.protocol]}"
+
+    @model_validator(mode="after")
+    def _endpoint_is_a_collector(self) -> Self:
+        parts = urlsplit(self.url)
+        over_grpc = self.protocol == "grpc"
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or port == -1
+            or "@" in parts.netloc
+            or parts.query
+            or parts.fragment
+            or (over_grpc and (port is None or parts.path))
+        ):
+            wanted = "http://HOST:PORT or https://HOST:PORT of an OTLP collector"
+            if parts.path and over_grpc:
+                wanted += "; for a URL with a path, set protocol: http/protobuf"
+            elif not over_grpc:
+                wanted = "http://HOST or https://HOST of an OTLP collector, perhaps with a path"
+            if "@" in parts.netloc:
+                wanted += "; keys go into headers_file"
+            raise ValueError(f"endpoint has to be {wanted}")
+        return self
+
     @model_validator(mode="after")
     def _certificates_need_tls(self) -> Self:
-        if self.ca is not None and not self.endpoint.startswith("https://"):
+        if self.ca is not None and not self.url.startswith("https://"):
             raise ValueError("ca is set and endpoint is not https; write https://HOST:PORT")
         return self
 
