@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 # A shared machine stalls now and then: a time limit, per example or for drawing, fails by chance.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -19,6 +20,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+if os.environ.get("CI"):
+    # Hypothesis draws constants of our modules, too, of those that are imported so far: which they
+    # are depends on the tests that ran before in the same process. So nothing is collected here.
+    providers._get_local_constants = lambda: providers._local_constants
 
 # What tests ask is on this machine, whatever proxy the environment has for the way out of it.
 _LOCAL = ("127.0.0.1", "localhost", "::1")

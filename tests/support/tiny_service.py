@@ -132,7 +132,7 @@ async def serving_all(folder: Path, **sections: Any) -> AsyncIterator[Running]:
     with otlp_collector() as collector:
         settings = tiny_settings(
             folder,
-            budgets=[{"name": "all", "usd": 1.0, "per": "1h"}],
+            budgets=[{"name": "all", "usd": 1.0, "per": "365d"}],
             decision_log={"path": folder / "log"},
             tracing={"enabled": True, "endpoint": collector.endpoint},
             processor={"enabled": True},

@@ -19,6 +19,16 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = ("serve", "triton", "test", "lint", "proto", "bench", "train", "export")
 _EXTRAS = re.compile(r"\.\[\$[({]RUNTIME[)}],([a-z,]+)\]")
 _SILENCED = re.compile(r"#\s*noqa:(?P<rules>[^#]*?)(?: - (?P<reason>.*))?$")
+DRAW = """
+import sys
+sys.path.insert(0, "tests")
+import conftest
+from hypothesis import given, strategies as st
+@given(st.lists(st.floats()), st.text(), st.integers())
+def draw(numbers, text, number):
+    print(ascii((numbers, text, number)))
+draw()
+"""
 OFFLINE_LIBRARIES = ("torch", "transformers", "optimum", "sklearn", "pyarrow", "routoo_export")
 
 
@@ -83,6 +93,22 @@ def test_the_server_imports_nothing_of_training() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == []
+
+
+def test_what_is_imported_changes_no_example_that_hypothesis_draws() -> None:
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", f"{imports}\n{DRAW}"],
+            cwd=ROOT,
+            env={**os.environ, "CI": "true"},
+            capture_output=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for imports in ("", "import routoo.config.settings")
+    ]
+    assert printed[0].count(b"\n") == 100
+    assert printed[0] == printed[1]
 
 
 def test_every_dependency_is_pinned_inside_its_bounds() -> None:

@@ -20,7 +20,7 @@ from support.watched import HANG_S
 if TYPE_CHECKING:
     from pathlib import Path
 
-BUDGET = {"name": "all", "usd": 10, "per": "1h"}
+BUDGET = {"name": "all", "usd": 10, "per": "365d"}
 COUNTED, BEFORE = (True, "COUNTED"), (False, "REPORTED_BEFORE")
 MESSAGES: list[Any] = [{"role": "user", "content": "easy"}]
 
