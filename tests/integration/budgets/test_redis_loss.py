@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
+from routoo.budget.ledger import Settled
 from support.budgets import budget, figures, grants, reserve
 from support.peers.redis_replica import BIG, come_back, renewed, replica
 from support.peers.redis_server import REPLY_TIMEOUT_S, RedisServer
-from support.peers.split_replica import World
+from support.peers.split_replica import World, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -260,4 +261,40 @@ def test_a_lease_that_is_spent_is_not_to_be_had_again_after_a_loss(server: Redis
     for name, ledger in (("d", one), ("e", two)):  # half of the rest is the other one's lease
         assert reserve(ledger, {f"{name}{row}": 0.03125 for row in range(8)}).count(-1) == 1
     assert spent(one) == pytest.approx(1.0)
+    world.close()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_loss_that_a_replica_has_missed_hides_nothing_that_was_told_before(
+    server: RedisServer,
+    seen: bool,  # noqa: FBT001 - pytest passes by name
+    first: int,
+) -> None:
+    """One replica has told after the first of two losses, when the other was away."""
+    world = World(server, (budget(usd=1.0, per="30d"),), 0.25, 900.0)
+    one, two = world.join(), world.join()
+    renewed(one, two)
+    assert reserve(one, {"a": 0.25}) == [-1]
+    renewed(one, two)
+    if not seen:
+        store_of(one).cut = True
+    assert reserve(two, {"b": 0.125}) == [-1]
+    if seen:
+        renewed(one, two)
+    for name, ledger in (("c", one), ("d", two)):
+        store_of(ledger).cut = True
+        assert reserve(ledger, {name: 0.0625}) == [-1]  # of its lease
+    world.lose(all_of_it=True)
+    store_of(one).cut = False
+    assert one.reconcile()
+    assert reserve(one, {"e": 0.0078125}) == [-1]  # of its lease, in books that are not whole
+    assert one.settle("c", 0.03125) is Settled.SETTLED
+    world.lose(all_of_it=True)
+    for ledger in (one, two)[first:] + (one, two)[:first]:
+        store_of(ledger).cut = False
+        ledger.renew()  # it finds that Redis is another one
+        assert ledger.reconcile()
+    renewed(one, two)
+    assert spent(one) == spent(two) == pytest.approx(0.4765625)
     world.close()

@@ -17,11 +17,12 @@ from routoo.budget.redis.replies import BudgetClaim
 from routoo.budget.terms import usd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from routoo.budget.memory.books import Keeping
+    from routoo.budget.redis.backlog import PendingPart
     from routoo.budget.redis.lease import Leasing
     from routoo.budget.redis.replies import Renewal, Seen, Told
     from routoo.budget.scopes import Scopes
@@ -33,11 +34,17 @@ if TYPE_CHECKING:
 class Alone:
     """Decides within the leases, and knows the budgets as they were when last seen.
 
-    ``entered``, ``saw``, ``sending``, ``arrived``, ``renewed`` and ``claims`` may be called at
-    any time; everything else with the ledger's lock held.
+    ``entered``, ``saw``, ``sending``, ``arrived`` and ``claims`` may be called at any time;
+    everything else with the ledger's lock held.
+
+    Books that were lost are not whole until all replicas have told what they know of them. If they
+    are lost again before, what they said is no state that may be put back: it has what this
+    replica has told, and lacks what others know. So until then the budgets stay as they were seen
+    before, and what Redis was told is remembered, to be told again.
 
     Attributes:
         pending: decisions and costs that Redis has to get when it is back.
+        waits: Redis' books may not be whole yet.
         reports: per budget the last known sums of what was reported; empty: never seen.
         ahead: what was granted out of the leases while Redis answers.
     """
@@ -67,6 +74,8 @@ class Alone:
         self._late_us = 0
         self._books = Books(scopes, keeping)
         self.pending = Pending(keeping.max_decisions)
+        self._told = Pending(keeping.max_decisions)
+        self.waits = False
         self.reports: tuple[PeriodSums, ...] = ()
 
     @property
@@ -123,9 +132,10 @@ class Alone:
             ]
 
     def entered(self, told: Told) -> None:
-        """Notes the books that answer from now on, and what they tell."""
+        """Notes the books that answer from now on, which a renewal has to tell to be whole."""
         with self._seeing:
             self._epoch = told.epoch
+            self.waits = True
         self.saw(told)
 
     def saw(self, told: Told) -> bool:
@@ -143,17 +153,65 @@ class Alone:
                     self._late_us += max(0, told.now_us - self.now_us)
                 self._latest = told
             self._leases.told(told)
-            for index, budget in told.seen.items():
-                if told.version > self._versions.get(index, -1):
-                    self._versions[index] = told.version
-                    self._seen[index] = budget
+            if not self.waits:
+                self._see(told)
             return True
 
     def renewed(self, renewal: Renewal) -> None:
-        """Takes on renewed leases."""
+        """Takes on renewed leases, and notes whether the books are whole."""
         if self.saw(renewal.told):
             with self._seeing:
                 self._leases.renewed(renewal)
+            if not renewal.waiting:
+                self.whole(renewal.told)
+
+    def whole(self, told: Told) -> None:
+        """Notes that books are whole, which told all budgets."""
+        with self._seeing:
+            if self.waits and told.epoch == self._epoch:
+                self.waits = False
+                self._told = Pending(self._keeping.max_decisions)
+                self._see(told)
+
+    def granted(self, told: Told, rows: Iterable[tuple[str, int, int]], *, overdrawn: bool) -> bool:
+        """Notes what Redis has granted.
+
+        Args:
+            told: its answer.
+            rows: decision id, group, nano-USD.
+            overdrawn: as overdraft.
+
+        Returns:
+            False: the books that granted have been lost.
+        """
+        with self._seeing:
+            if told.epoch != self._epoch:
+                return False
+            if self.waits:
+                self._remember(
+                    {
+                        key: PendingBooking(group, amount, told.now_us, overdrawn)
+                        for key, group, amount in rows
+                    },
+                    {},
+                )
+            return True
+
+    def settled(self, decision_id: str, cost: int) -> None:
+        """Notes a cost in nano-USD that Redis has booked."""
+        if self.waits:
+            self._remember({}, {decision_id: cost})
+
+    def delivered(self, part: PendingPart) -> None:
+        """Notes that a part of ``pending`` has arrived."""
+        self.pending.delivered(part)
+        self._remember(part.bookings, part.costs)
+
+    def tell_again(self) -> None:
+        """Puts what books were told that were lost before they were whole to what is pending."""
+        told, self._told = self._told, Pending(self._keeping.max_decisions)
+        self.pending.bookings = told.bookings | self.pending.bookings
+        self.pending.costs = told.costs | self.pending.costs
 
     def sending(self, groups: IndexArray, amounts: IntArray, *, over: bool) -> int:
         """Notes a call that is being sent, and returns its number, see ``Leases.sending``."""
@@ -255,8 +313,14 @@ class Alone:
             self.pending.doubt(dict(zip(ids, taken, strict=True)))
         return found
 
+    def forget(self, ids: Sequence[str]) -> None:
+        """Notes that Redis has undone decisions."""
+        for key in ids:
+            self._told.bookings.pop(key, None)
+
     def take_back(self, ids: Sequence[str]) -> None:
         """Undoes decisions that were made here or by Redis."""
+        self.forget(ids)
         for key in ids:
             booking = self.pending.bookings.pop(key, None)
             if booking is not None:
@@ -306,6 +370,18 @@ class Alone:
                 )
             )
         return tuple(states)
+
+    def _see(self, told: Told) -> None:
+        for index, budget in told.seen.items():
+            if told.version > self._versions.get(index, -1):
+                self._versions[index] = told.version
+                self._seen[index] = budget
+
+    def _remember(self, bookings: Mapping[str, PendingBooking], costs: Mapping[str, int]) -> None:
+        # Beyond the bound, a second loss may forget what a first one alone does not.
+        if self._told.has_room(len(bookings) + len(costs)):
+            self._told.bookings.update(bookings)
+            self._told.costs.update(costs)
 
     def _refusals(
         self, groups: IndexArray, amounts: IntArray, spare: IntArray, *, over: bool

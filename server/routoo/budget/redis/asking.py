@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.budget.redis.alone import Alone
-    from routoo.budget.redis.replies import Told
+    from routoo.budget.redis.replies import Reply, Told
     from routoo.budget.redis.store import RedisStore
 
     IntArray = NDArray[np.int64]
@@ -106,6 +106,8 @@ class Asking:
                 self.book()
             reply = self._store.reserve(ids, groups.tolist(), amounts.tolist(), mode, takes=took)
             known = self._alone.saw(reply.told)
+            if known and self._alone.waits:
+                known = self._noted(reply, ids, groups, amounts, overdrawn=mode == "over")
         except StoreError as error:
             # Before anything is granted ahead again: the call may have taken from the leases.
             with self._lock:
@@ -116,6 +118,29 @@ class Asking:
                 self._alone.ahead.answered(took=took)
         answer = (np.array(reply.refused_by, np.intp), reply.waiting)
         return (answer if known else None), took
+
+    def _noted(
+        self,
+        reply: Reply,
+        ids: Sequence[str],
+        groups: IndexArray,
+        amounts: IntArray,
+        *,
+        overdrawn: bool,
+    ) -> bool:
+        """Notes what was granted by books that may not be whole; False: they have been lost."""
+        if not reply.waiting:
+            try:
+                look = self._store.look()
+            except StoreError:
+                pass  # the next call tells
+            else:
+                with self._lock:
+                    self._alone.whole(look.told)
+        rows = zip(ids, groups.tolist(), amounts.tolist(), reply.refused_by, strict=True)
+        granted = [row[:3] for row in rows if row[3] < 0]
+        with self._lock:
+            return self._alone.granted(reply.told, granted, overdrawn=overdrawn)
 
     def _booked(self, told: Told, rows: Sequence[str], costs: Sequence[str]) -> None:
         known = self._alone.saw(told)

@@ -155,6 +155,9 @@ class RedisLedger:
                 error = caught
             else:
                 self._alone.saw(told)
+                if self._alone.waits and settled is Settled.SETTLED:
+                    with self._lock:
+                        self._alone.settled(decision_id, cost)
                 return settled
         with self._lock:
             self._leave(error)
@@ -298,6 +301,9 @@ class RedisLedger:
             try:
                 for start in range(0, len(ids), ROWS_AT_ONCE):
                     self._alone.saw(self._store.cancel(ids[start : start + ROWS_AT_ONCE]))
+                if self._alone.waits:
+                    with self._lock:
+                        self._alone.forget(ids)
             except StoreError as caught:
                 error = caught
             else:
@@ -362,7 +368,7 @@ class RedisLedger:
                 late_us = self._alone.late_us
                 self._alone.saw(self._alone.pending.deliver(self._store, part, late_us))
                 with self._lock:
-                    self._alone.pending.delivered(part)
+                    self._alone.delivered(part)
                 continue
             # What is spent until the answer comes is a part of this, and is delivered after it.
             with self._renewing:
@@ -399,6 +405,8 @@ class RedisLedger:
         )
         alone.entered(found.told)
         self._lost = False
+        with self._lock:
+            alone.tell_again()
         if found.awaited:
             _log.warning(
                 "only leases are spent until these replicas tell what they know of the budgets that"

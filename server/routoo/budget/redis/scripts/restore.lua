@@ -38,7 +38,9 @@ else
   mark = 'old'
 end
 if marks then
-  count = math.max(count, number_known) + 1
+  -- The time, so that a later loss has a higher number, whoever notices it: books that were opened by
+  -- one that has missed a loss would else look like an older state of those that others know.
+  count = math.max(count + 1, number_known + 1, now, tonumber(ARGV[15]))
   back = ''
 end
 meta.epoch = born .. '.' .. text(count)
