@@ -1,4 +1,4 @@
-"""The cost of the decision log, of traces and of exploring per call, and the speed of a replay.
+"""The cost of log, traces, exploring and learning per call, and the speed of a replay.
 
 Starts the service once without them, once with each and once with some, and loads all in turn in
 one run; a ratio is the median of the rounds' own ratios. Traces go to a collector in this process
@@ -87,6 +87,11 @@ def modes(log: Path, endpoint: str) -> dict[str, dict[str, str]]:
         "log and traces, everything": {**every, "ROUTOO_DECISION_LOG__PATH": f"{log}-both"},
         "exploring": EXPLORING,
         "exploring and log": {**EXPLORING, "ROUTOO_DECISION_LOG__PATH": f"{log}-explored"},
+        "exploring, learning and log": {
+            **EXPLORING,
+            "ROUTOO_LEARNING__ENABLED": "true",
+            "ROUTOO_DECISION_LOG__PATH": f"{log}-learned",
+        },
     }
 
 
