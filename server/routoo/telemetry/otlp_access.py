@@ -66,12 +66,16 @@ class CollectorAccess:
         """Returns what TLS trusts.
 
         Raises:
-            ssl.SSLError: ``ca`` has no certificates.
-            ValueError: ``ca`` is not text.
+            ssl.SSLError: a certificate of ``ca`` is damaged.
+            ValueError: ``ca`` has no certificates.
         """
         if self.ca is None:
             return ssl.create_default_context()
-        return ssl.create_default_context(cadata=self.ca.decode("ascii"))
+        # Bundles name authorities in comments, in any alphabet; certificates are ASCII.
+        text = self.ca.decode("ascii", "ignore")
+        if "-----BEGIN" not in text:
+            raise ValueError("no certificate")
+        return ssl.create_default_context(cadata=text)
 
 
 def _headers(

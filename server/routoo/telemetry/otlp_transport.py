@@ -118,7 +118,7 @@ class HttpTransport:
             status: int = self._run(self._post(body))
         except TimeoutError:
             raise DeliveryError("DEADLINE_EXCEEDED") from None
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError, ValueError):  # the last: a proxy of another kind
             raise DeliveryError("UNAVAILABLE") from None
         if not 200 <= status < 300:
             raise DeliveryError(f"HTTP {status}")

@@ -13,7 +13,7 @@ from routoo.errors import ConfigError
 from routoo.server.assembly import check
 from routoo.telemetry import otlp_transport
 from routoo.telemetry.otlp_access import CollectorAccess
-from routoo.telemetry.otlp_transport import HttpTransport
+from routoo.telemetry.otlp_transport import DeliveryError, HttpTransport
 from support.certificates import authority
 from support.peers.otlp_collector import attributes, http_collector
 from support.tiny_service import ROUTE, serving, tiny_settings
@@ -70,7 +70,8 @@ async def test_a_collector_is_known_by_its_certificate(tmp_path: Path) -> None:
     ours, others = authority(tmp_path), authority(tmp_path)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ours.ca.issue_cert("127.0.0.1").configure_cert(tls)
-    ours.ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    # Bundles name authorities in comments, in any alphabet.
+    (tmp_path / "ca.pem").write_bytes("# Főtanúsítvány\n".encode() + ours.ca.cert_pem.bytes())
     others.ca.cert_pem.write_to_path(str(tmp_path / "other.pem"))
     with http_collector(tls) as collector:
         settings = traced(tmp_path, collector.endpoint, ca=tmp_path / "ca.pem")
@@ -128,6 +129,11 @@ def test_only_other_machines_are_reached_through_a_proxy(monkeypatch: pytest.Mon
             transport = HttpTransport(url, CollectorAccess())
             transport.send(b"")
             transport.close()
+        monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+        transport = HttpTransport("http://collector.invalid", CollectorAccess())
+        with pytest.raises(DeliveryError, match="UNAVAILABLE"):
+            transport.send(b"")
+        transport.close()
     assert proxy.paths == ["http://collector.invalid/otel/v1/traces"]
     assert here.paths == ["/v1/traces"]
 
@@ -160,7 +166,9 @@ def test_the_usual_port_is_the_protocol_s(tmp_path: Path) -> None:
     assert traced(tmp_path, None, protocol="grpc").tracing.url == "http://127.0.0.1:4317"
 
 
-@pytest.mark.parametrize("content", [b"no certificate", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no certificate", b"\xff\xfe", b"-----BEGIN CERTIFICATE-----\n!"]
+)
 def test_certificates_that_are_none_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "ca.pem").write_bytes(content)
     settings = traced(tmp_path, "https://127.0.0.1", ca=tmp_path / "ca.pem")
